@@ -1,0 +1,1 @@
+//! Holdfast: a server for locks, leases and queues that any program can reach.
