@@ -1,0 +1,462 @@
+//! All that can be asked of the core, and all that it can answer or tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::time::WallTime;
+
+/// Numbers a call. The shard gives every call a new one; the core answers under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// A command, for whom, and under which number it is to be answered.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The call.
+    pub call: CallId,
+    /// The namespace of whoever calls: the command sees and changes nothing outside it.
+    pub namespace: Namespace,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// With whom a holder shares a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// It holds the lock alone.
+    Exclusive,
+    /// It holds the lock together with other shared holders.
+    Shared,
+}
+
+/// What keeps a grant alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// Nothing: it ends only by a release.
+    Forever,
+    /// A lease of its own with this TTL.
+    Ttl(Duration),
+    /// A shared lease.
+    Lease(LeaseId),
+}
+
+/// What shows that a caller may renew or release a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The fencing token of a grant whose grant token the adapter has verified.
+    Token(u64),
+    /// Nothing but the lock's name: good for open grants only.
+    Open,
+}
+
+/// What an acquire asks for.
+#[derive(Clone, Debug)]
+pub struct Acquire {
+    /// The lock.
+    pub lock: LockName,
+    /// Alone or shared.
+    pub mode: Mode,
+    /// The most holders at once; `None`: no bound.
+    pub max_shared: Option<u32>,
+    /// What keeps the grant alive.
+    pub hold: Hold,
+    /// How long to stand in line; zero asks once.
+    pub wait: Duration,
+    /// Who asks.
+    pub about: Option<Arc<About>>,
+    /// Makes a retry safe.
+    pub request_id: Option<RequestId>,
+    /// The session whose call this is: it gets the grant's loss notice.
+    pub session: Option<CallId>,
+    /// Refuse with [`Refusal::LockNotFound`] where the lock is neither held, waited for nor reserved.
+    pub must_exist: bool,
+    /// Whoever knows the lock's name may renew and release the grant.
+    pub open: bool,
+}
+
+/// A session's lease: a new one, or that of an earlier session.
+#[derive(Clone, Debug)]
+pub enum SessionLease {
+    /// Makes a lease.
+    New {
+        /// Its id, made by the adapter.
+        id: LeaseId,
+        /// Its TTL.
+        ttl: Duration,
+        /// Whose it is.
+        about: Option<Arc<About>>,
+    },
+    /// Takes up a lease that lives.
+    Resume(LeaseId),
+}
+
+/// What can be asked.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Makes a reserved lock. Answer: [`Answer::Reserved`].
+    Reserve {
+        /// The fresh name, made by the adapter.
+        lock: LockName,
+        /// How long it stays unused.
+        destroy_after: Duration,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Takes a lock. Answer: [`Answer::Granted`].
+    Acquire(Acquire),
+    /// Takes a lock with an open exclusive grant, or renews the open grant that holds it.
+    /// Answer: [`Answer::Put`].
+    PutOpen {
+        /// The lock.
+        lock: LockName,
+        /// The new TTL; `None`: the one it has, or `default_ttl` for a new grant.
+        ttl: Option<Duration>,
+        /// The TTL of a new grant where `ttl` is `None`.
+        default_ttl: Duration,
+        /// Who asks.
+        about: Option<Arc<About>>,
+    },
+    /// Prolongs a grant. Answer: [`Answer::Renewed`].
+    Renew {
+        /// The lock.
+        lock: LockName,
+        /// Whose grant.
+        proof: Proof,
+        /// A new TTL for the grant's own lease.
+        ttl: Option<Duration>,
+    },
+    /// Ends a grant. Answer: [`Answer::Released`].
+    Release {
+        /// The lock.
+        lock: LockName,
+        /// Whose grant.
+        proof: Proof,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Reads a lock. Answer: [`Answer::Lock`].
+    GetLock {
+        /// The lock.
+        lock: LockName,
+    },
+    /// Lists locks by name. Answer: [`Answer::Locks`].
+    ListLocks {
+        /// Only names that begin so.
+        prefix: String,
+        /// Only names after this one.
+        after: Option<String>,
+        /// The most locks to list.
+        limit: usize,
+    },
+    /// Follows a lock until cancelled: [`Effect::Watching`], then [`Effect::Changed`] for each change.
+    Watch {
+        /// The lock.
+        lock: LockName,
+    },
+    /// Ends grants of others. Answer: [`Answer::Forced`].
+    ForceRelease {
+        /// The lock.
+        lock: LockName,
+        /// Only the grant with this token; `None`: all of them.
+        fencing_token: Option<u64>,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Asks whether a grant is current. Answer: [`Answer::Checked`].
+    Check {
+        /// The lock.
+        lock: LockName,
+        /// The grant's fencing token.
+        fencing_token: u64,
+    },
+    /// Makes a shared lease. Answer: [`Answer::Lease`].
+    CreateLease {
+        /// The fresh id, made by the adapter.
+        id: LeaseId,
+        /// The TTL.
+        ttl: Duration,
+        /// Whose it is.
+        about: Option<Arc<About>>,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Prolongs a shared lease. Answer: [`Answer::Renewed`].
+    RenewLease {
+        /// The lease.
+        id: LeaseId,
+    },
+    /// Ends a shared lease and all that hangs on it. Answer: [`Answer::Revoked`].
+    RevokeLease {
+        /// The lease.
+        id: LeaseId,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Reads a lease. Answer: [`Answer::Lease`].
+    GetLease {
+        /// The lease.
+        id: LeaseId,
+    },
+    /// Lists leases by id. Answer: [`Answer::Leases`].
+    ListLeases {
+        /// Only ids after this one.
+        after: Option<LeaseId>,
+        /// The most leases to list.
+        limit: usize,
+    },
+    /// Opens a session, which lasts until this call is cancelled or its lease ends: then
+    /// [`Effect::SessionEnded`]. Told at once: [`Effect::SessionOpened`], or a refusal.
+    OpenSession {
+        /// Its lease.
+        lease: SessionLease,
+    },
+    /// Starts the TTL of a session's lease anew. Not answered.
+    Touch {
+        /// The session's call.
+        session: CallId,
+    },
+    /// Takes a waiting acquire out of its line for good: the waiting call is refused with
+    /// [`Refusal::Cancelled`]. Not answered itself; harmless for a call that doesn't wait.
+    Withdraw {
+        /// The call that waits.
+        call: CallId,
+    },
+    /// The caller of a waiting, watching or session call is gone. A place in line without a lease
+    /// and request id is given up. Not answered; harmless for any other call.
+    Cancel {
+        /// The call whose caller is gone.
+        call: CallId,
+    },
+    /// A grant could not be told to its caller, who is gone: ends it, unless a retry has been told
+    /// of it meanwhile. Not answered; harmless when the grant has ended.
+    GiveBack {
+        /// The lock.
+        lock: LockName,
+        /// The grant's fencing token.
+        fencing_token: u64,
+    },
+}
+
+/// What everyone in the namespace may see of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderView {
+    /// The fencing token.
+    pub fencing_token: u64,
+    /// Alone or shared.
+    pub mode: Mode,
+    /// Who holds.
+    pub about: Option<Arc<About>>,
+    /// When the grant was made.
+    pub acquired_at: WallTime,
+    /// The time until it ends unless renewed; `None`: it has no expiry.
+    pub expires_in: Option<Duration>,
+    /// The TTL of what it hangs on; `None`: it has no expiry.
+    pub ttl: Option<Duration>,
+    /// Whether whoever knows the lock's name may renew and release it.
+    pub open: bool,
+}
+
+/// A lock as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockView {
+    /// The name.
+    pub name: LockName,
+    /// The first holders, by fencing token.
+    pub holders: Vec<HolderView>,
+    /// How many holders there are.
+    pub holder_count: usize,
+    /// How many stand in line.
+    pub waiter_count: usize,
+    /// Whether it stays while it is free.
+    pub reserved: bool,
+}
+
+impl LockView {
+    /// Whether the lock is held or reserved: one that is neither was never heard of.
+    pub fn exists(&self) -> bool {
+        self.reserved || self.holder_count > 0
+    }
+}
+
+/// A grant as told to its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The lock.
+    pub lock: LockName,
+    /// The grant.
+    pub holder: HolderView,
+    /// The shared lease that it hangs on.
+    pub lease: Option<LeaseId>,
+}
+
+/// A shared lease as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseView {
+    /// The id.
+    pub id: LeaseId,
+    /// The TTL.
+    pub ttl: Duration,
+    /// The time until it ends unless renewed.
+    pub expires_in: Duration,
+    /// Whose it is.
+    pub about: Option<Arc<About>>,
+    /// When it was made.
+    pub created_at: WallTime,
+    /// How many grants hang on it.
+    pub grant_count: usize,
+    /// How many places in line hang on it.
+    pub waiter_count: usize,
+}
+
+/// What a call that succeeded is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The reserved lock exists.
+    Reserved(LockName),
+    /// The lock is the caller's.
+    Granted(Granted),
+    /// The open grant was made, or else refreshed.
+    Put {
+        /// The grant.
+        granted: Granted,
+        /// Whether it was made by this call.
+        created: bool,
+    },
+    /// The lease was renewed.
+    Renewed {
+        /// The time won; `None`: the grant has no expiry.
+        expires_in: Option<Duration>,
+    },
+    /// The grant has ended.
+    Released,
+    /// The lock as it stands.
+    Lock(LockView),
+    /// A page of locks.
+    Locks {
+        /// The locks.
+        locks: Vec<LockView>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// So many grants were ended.
+    Forced(usize),
+    /// Whether the grant is current.
+    Checked {
+        /// Whether it is.
+        current: bool,
+        /// The time until it ends unless renewed.
+        expires_in: Option<Duration>,
+    },
+    /// The lease as it stands.
+    Lease(LeaseView),
+    /// A page of leases.
+    Leases {
+        /// The leases.
+        leases: Vec<LeaseView>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// The lease has ended, and so many grants with it.
+    Revoked(usize),
+}
+
+/// Why a call was refused. A refused call changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Bad input that only the state can tell.
+    Invalid(super::name::Invalid),
+    /// The lock can't be had at once.
+    LockHeld(Box<LockView>),
+    /// The lock could not be had in time.
+    WaitTimedOut(Box<LockView>),
+    /// The proof is not of a current grant of this lock.
+    NotHolder(LockName),
+    /// The lock is neither held nor reserved.
+    LockNotFound(LockName),
+    /// The lease has ended or never was.
+    LeaseNotFound,
+    /// The lease ended while the caller stood in line.
+    LeaseExpired,
+    /// The caller took back its call.
+    Cancelled,
+    /// The session was taken up by another stream.
+    SessionTaken,
+    /// The request id was used with other parameters.
+    RequestIdReused(RequestId),
+    /// There is no room for one more.
+    LimitReached {
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many are allowed.
+        max: usize,
+    },
+}
+
+/// What happened to a holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndCause {
+    /// Its own release, or its caller was gone when the grant came.
+    Released,
+    /// Its lease was not renewed in time.
+    Expired,
+    /// Its shared lease was revoked.
+    Revoked,
+    /// An administrator.
+    Forced,
+}
+
+/// A change of a lock's holders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEvent {
+    /// The grant that it happened to.
+    pub holder: HolderView,
+    /// How it ended; `None`: it began.
+    pub ended: Option<EndCause>,
+    /// When.
+    pub at: WallTime,
+    /// How many hold the lock after it.
+    pub holder_count: usize,
+    /// How many stand in line after it.
+    pub waiter_count: usize,
+}
+
+/// What the core wants told once the changes it came with are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The final answer of a call.
+    Reply(CallId, Result<Answer, Refusal>),
+    /// A waiting call's position, counted from 1.
+    Queued(CallId, u32),
+    /// A watching call's first news.
+    Watching(CallId, LockView),
+    /// A watching call's next news.
+    Changed(CallId, Arc<LockEvent>),
+    /// A session call is open.
+    SessionOpened {
+        /// The session's call.
+        session: CallId,
+        /// Its lease.
+        lease: LeaseView,
+        /// Whether the lease was taken up again.
+        resumed: bool,
+    },
+    /// A grant of the session has ended without the session's doing.
+    Lost {
+        /// The session's call.
+        session: CallId,
+        /// The lock.
+        lock: LockName,
+        /// The grant's fencing token.
+        fencing_token: u64,
+        /// How it ended.
+        cause: EndCause,
+    },
+    /// The session is over: the last effect of its call.
+    SessionEnded {
+        /// The session's call.
+        session: CallId,
+        /// Why.
+        why: Refusal,
+    },
+}

@@ -1,0 +1,77 @@
+//! Every limit of the rules, by name. Limits of sockets and bodies stand in `server::limits`.
+
+use std::time::Duration;
+
+/// The longest name of a lock, in bytes.
+pub const LOCK_NAME_BYTES_MAX: usize = 512;
+/// The longest name of a namespace, in bytes.
+pub const NAMESPACE_BYTES_MAX: usize = 64;
+/// The longest owner, in bytes.
+pub const OWNER_BYTES_MAX: usize = 512;
+/// The longest request id, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// The most metadata entries of a grant or lease.
+pub const METADATA_ENTRIES_MAX: usize = 32;
+/// The longest metadata key, in bytes.
+pub const METADATA_KEY_BYTES_MAX: usize = 128;
+/// The most metadata, keys and values together, in bytes.
+pub const METADATA_BYTES_MAX: usize = 4096;
+
+/// The shortest TTL of a lease.
+pub const TTL_MIN: Duration = Duration::from_millis(100);
+/// The longest TTL of a lease.
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The TTL of a lease whose caller named none, unless the operator says otherwise.
+pub const TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest wait in line.
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time for which an unused reserved lock stays.
+pub const DESTROY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// The longest time for which an unused reserved lock stays.
+pub const DESTROY_AFTER_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long an unused reserved lock stays when its maker did not say.
+pub const DESTROY_AFTER_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The most shared holders that a caller can ask for.
+pub const MAX_SHARED_MAX: u32 = 1_000_000;
+/// The most holders of one lock, whatever they asked for: one end of a lease may have to release so
+/// many in one commit.
+pub const HOLDERS_PER_LOCK_MAX: u32 = 65_536;
+/// The most places in line of one lock.
+pub const WAITERS_PER_LOCK_MAX: usize = 65_536;
+/// The most locks, held, waited for or reserved, in one namespace.
+pub const LOCKS_PER_NAMESPACE_MAX: usize = 4_000_000;
+/// The most shared leases in one namespace.
+pub const LEASES_PER_NAMESPACE_MAX: usize = 1_000_000;
+/// The most grants and places in line that hang on one shared lease.
+pub const HOLDS_PER_LEASE_MAX: usize = 65_536;
+/// The most watchers of one lock.
+pub const WATCHERS_PER_LOCK_MAX: usize = 4_096;
+
+/// How long the outcome of a call with a request id is remembered.
+pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
+/// The most outcomes remembered in one namespace; more calls with a request id are refused.
+pub const REQUESTS_PER_NAMESPACE_MAX: usize = 1_000_000;
+
+/// From this TTL on, renewals are committed, so that crash after crash can't keep a dead holder's
+/// lock alive for long.
+pub const LONG_TTL: Duration = Duration::from_secs(300);
+/// A long lease's renewal is committed when it moves the end by more than this; after a restart
+/// every long lease lasts this much longer than committed, so that none ends early.
+pub const LONG_TTL_SLACK: Duration = Duration::from_secs(60);
+/// How far the committed clock may fall behind while there are deadlines.
+pub const CLOCK_COMMIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most deadlines handled by one tick; the rest follow in the next.
+pub const TIMERS_PER_TICK_MAX: usize = 1_024;
+/// How often the positions of one line are told at most, for each started
+/// [`POSITIONS_PER_INTERVAL`] of its length.
+pub const POSITION_INTERVAL: Duration = Duration::from_millis(100);
+/// See [`POSITION_INTERVAL`]: it bounds the news of one line to 2,560 a second.
+pub const POSITIONS_PER_INTERVAL: usize = 256;
+/// The most holders that a view of a lock shows.
+pub const HOLDERS_SHOWN_MAX: usize = 100;
+/// The most entries of one page of a listing.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// The entries of a page whose caller named no size.
+pub const PAGE_SIZE_DEFAULT: usize = 100;

@@ -1,0 +1,220 @@
+//! Names and descriptions that have been checked: who holds one of these need not check again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limits::*;
+
+/// Bad input: which field, and what was expected of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {expected}")]
+pub struct Invalid {
+    /// The field's name, as in the schema.
+    pub field: &'static str,
+    /// What is expected, with its bound.
+    pub expected: String,
+}
+
+impl Invalid {
+    /// Says of `field` what was expected.
+    pub fn new(field: &'static str, expected: impl Into<String>) -> Invalid {
+        Invalid {
+            field,
+            expected: expected.into(),
+        }
+    }
+}
+
+/// Checks that `text` has `min` to `max` bytes and no control characters.
+fn check_text(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), Invalid> {
+    if text.len() < min || text.len() > max {
+        let expected = format!("must have {min} to {max} bytes, has {}", text.len());
+        return Err(Invalid::new(field, expected));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new(field, "must have no control characters"));
+    }
+    Ok(())
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $min:expr, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text` and keeps it.
+            pub fn new(text: &str) -> Result<$name, Invalid> {
+                check_text($field, text, $min, $max)?;
+                Ok($name(text.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The text, to share.
+            pub fn shared(&self) -> &Arc<str> {
+                &self.0
+            }
+
+            /// What was checked when it was stored needs no second check.
+            pub(crate) fn trusted(text: Arc<str>) -> $name {
+                $name(text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_type!(
+    /// The name of a namespace: 1 to 64 bytes without control characters.
+    Namespace, "namespace", 1, NAMESPACE_BYTES_MAX
+);
+text_type!(
+    /// The name of a lock: 1 to 512 bytes without control characters.
+    LockName, "lock", 1, LOCK_NAME_BYTES_MAX
+);
+text_type!(
+    /// What makes a retry safe: 1 to 128 bytes without control characters.
+    RequestId, "request_id", 1, REQUEST_ID_BYTES_MAX
+);
+
+/// The id of a shared lease: a random UUID, which is also what proves the right to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u128);
+
+impl std::fmt::Debug for LeaseId {
+    // The id is a capability, so logs get only its first quarter.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LeaseId({:08x}…)", self.0 >> 96)
+    }
+}
+
+/// What a caller says of itself, for people to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct About {
+    owner: Box<str>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl About {
+    /// Checks owner and metadata; `None` when there is nothing to keep.
+    pub fn new(
+        owner: &str,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Option<Arc<About>>, Invalid> {
+        if owner.is_empty() && metadata.is_empty() {
+            return Ok(None);
+        }
+        check_text("owner", owner, 0, OWNER_BYTES_MAX)?;
+        if metadata.len() > METADATA_ENTRIES_MAX {
+            let expected = format!(
+                "must have at most {METADATA_ENTRIES_MAX} entries, has {}",
+                metadata.len()
+            );
+            return Err(Invalid::new("metadata", expected));
+        }
+        let mut bytes = 0;
+        for (key, value) in &metadata {
+            check_text("metadata", key, 1, METADATA_KEY_BYTES_MAX)?;
+            if value.chars().any(char::is_control) {
+                return Err(Invalid::new("metadata", "must have no control characters"));
+            }
+            bytes += key.len() + value.len();
+        }
+        if bytes > METADATA_BYTES_MAX {
+            let expected = format!("must have at most {METADATA_BYTES_MAX} bytes, has {bytes}");
+            return Err(Invalid::new("metadata", expected));
+        }
+        Ok(Some(About::trusted(owner, metadata)))
+    }
+
+    /// What was checked when it was stored needs no second check.
+    pub(crate) fn trusted(owner: &str, metadata: BTreeMap<String, String>) -> Arc<About> {
+        Arc::new(About {
+            owner: owner.into(),
+            metadata,
+        })
+    }
+
+    /// Who asks; empty when it didn't say.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// What the caller says of itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+}
+
+/// Checks a span against its bounds, both allowed.
+fn check_span(
+    field: &'static str,
+    span: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<Duration, Invalid> {
+    if span < min || span > max {
+        let expected = format!("must be {min:?} to {max:?}, is {span:?}");
+        return Err(Invalid::new(field, expected));
+    }
+    Ok(span)
+}
+
+/// Checks the TTL of a lease: 100 ms to 30 d.
+pub fn check_ttl(ttl: Duration) -> Result<Duration, Invalid> {
+    check_span("ttl", ttl, TTL_MIN, TTL_MAX)
+}
+
+/// Checks a wait in line: 0 to 24 h.
+pub fn check_wait(wait: Duration) -> Result<Duration, Invalid> {
+    check_span("wait", wait, Duration::ZERO, WAIT_MAX)
+}
+
+/// Checks for how long a reserved lock stays unused: 1 s to 365 d.
+pub fn check_destroy_after(span: Duration) -> Result<Duration, Invalid> {
+    check_span(
+        "unused_destroy_timeout",
+        span,
+        DESTROY_AFTER_MIN,
+        DESTROY_AFTER_MAX,
+    )
+}
+
+/// Checks a bound of shared holders: 1 to 1,000,000, where 0 stands for none.
+pub fn check_max_shared(mode: super::Mode, max_shared: u32) -> Result<Option<u32>, Invalid> {
+    match (mode, max_shared) {
+        (_, 0) => Ok(None),
+        (super::Mode::Exclusive, _) => Err(Invalid::new(
+            "max_shared",
+            "is only for the mode SHARED; leave it out",
+        )),
+        (super::Mode::Shared, n) if n > MAX_SHARED_MAX => {
+            let expected = format!("must be 1 to {MAX_SHARED_MAX}, is {n}");
+            Err(Invalid::new("max_shared", expected))
+        }
+        (super::Mode::Shared, n) => Ok(Some(n)),
+    }
+}
+
+/// Checks the size of a page: 1 to 1,000, where 0 stands for 100.
+pub fn check_page_size(page_size: u32) -> Result<usize, Invalid> {
+    match page_size as usize {
+        0 => Ok(PAGE_SIZE_DEFAULT),
+        n if n <= PAGE_SIZE_MAX => Ok(n),
+        n => {
+            let expected = format!("must be 1 to {PAGE_SIZE_MAX}, is {n}");
+            Err(Invalid::new("page_size", expected))
+        }
+    }
+}
