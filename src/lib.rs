@@ -1,1 +1,6 @@
 //! Holdfast: a server for locks, leases and queues that any program can reach.
+
+pub mod core;
+pub mod proto;
+pub mod shard;
+pub mod store;

@@ -426,8 +426,8 @@ pub struct LockEvent {
 pub enum Effect {
     /// The final answer of a call.
     Reply(CallId, Result<Answer, Refusal>),
-    /// A waiting call's position, counted from 1.
-    Queued(CallId, u32),
+    /// A waiting call's position in the line of a lock, counted from 1.
+    Queued(CallId, LockName, u32),
     /// A watching call's first news.
     Watching(CallId, LockView),
     /// A watching call's next news.
@@ -459,4 +459,24 @@ pub enum Effect {
         /// Why.
         why: Refusal,
     },
+}
+
+impl Effect {
+    /// Whom it is for.
+    pub fn call(&self) -> CallId {
+        match self {
+            Effect::Reply(call, _)
+            | Effect::Queued(call, ..)
+            | Effect::Watching(call, _)
+            | Effect::Changed(call, _)
+            | Effect::SessionOpened { session: call, .. }
+            | Effect::Lost { session: call, .. }
+            | Effect::SessionEnded { session: call, .. } => *call,
+        }
+    }
+
+    /// Whether nothing follows it for that call.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Effect::Reply(..) | Effect::SessionEnded { .. })
+    }
 }
