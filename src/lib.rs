@@ -1,5 +1,6 @@
 //! Holdfast: a server for locks, leases and queues that any program can reach.
 
+pub mod api;
 pub mod core;
 pub mod proto;
 pub mod shard;

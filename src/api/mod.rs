@@ -1,0 +1,225 @@
+//! The surfaces: adapters that turn a call into a command, ask the shard, and shape the answer.
+//!
+//! An adapter holds no rule of the service and no state of its own.
+
+pub mod error;
+mod grant_token;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::{ApiError, Reason};
+pub use grant_token::GrantTokens;
+
+use crate::core::{
+    About, Acquire, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
+};
+use crate::shard::Shard;
+use crate::store::{ShardId, Store, StoreError};
+
+/// How many shards namespaces are spread over. One writer suffices for one store on one machine:
+/// more would only split its commits.
+pub const SHARDS: u16 = 1;
+
+/// What every adapter works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    shards: Vec<Shard>,
+    grant_tokens: GrantTokens,
+    ttl_default: Duration,
+}
+
+/// Whom a request comes from. The authentication layer puts it into the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The namespace that it works in, and sees nothing outside of.
+    pub namespace: Namespace,
+    /// What it may do there.
+    pub role: Role,
+}
+
+/// What a caller may do in its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Use locks and leases.
+    Use,
+    /// Also end grants of others, and list.
+    Admin,
+}
+
+impl Identity {
+    /// Refuses who is not an administrator.
+    pub fn require_admin(&self) -> Result<(), ApiError> {
+        match self.role {
+            Role::Admin => Ok(()),
+            Role::Use => Err(ApiError::new(
+                Reason::PermissionDenied,
+                "this needs an API token with the role admin",
+            )),
+        }
+    }
+}
+
+impl Api {
+    /// Claims and loads every shard of the store. Blocks.
+    pub fn start(store: Arc<dyn Store>, ttl_default: Duration) -> Result<Api, StoreError> {
+        let grant_tokens = GrantTokens::new(&store.server_key());
+        let shards = (0..SHARDS)
+            .map(|id| Shard::start(store.clone(), ShardId(id)))
+            .collect::<Result<_, _>>()?;
+        Ok(Api(Arc::new(Inner {
+            shards,
+            grant_tokens,
+            ttl_default,
+        })))
+    }
+
+    /// The shard that owns a namespace.
+    pub fn shard(&self, namespace: &Namespace) -> &Shard {
+        let mut hasher = Fnv1a::default();
+        namespace.hash(&mut hasher);
+        let index = hasher.finish() % self.0.shards.len() as u64;
+        &self.0.shards[index as usize]
+    }
+
+    /// Makes and reads grant tokens.
+    pub fn grant_tokens(&self) -> &GrantTokens {
+        &self.0.grant_tokens
+    }
+
+    /// The TTL of a grant or lease whose caller named none.
+    pub fn ttl_default(&self) -> Duration {
+        self.0.ttl_default
+    }
+
+    /// Whether every shard serves.
+    pub fn is_serving(&self) -> bool {
+        self.0.shards.iter().all(Shard::is_serving)
+    }
+
+    /// Refuses new calls and tells those that wait to come back.
+    pub fn stop_accepting(&self) {
+        self.0.shards.iter().for_each(Shard::stop_accepting);
+    }
+
+    /// Commits what is under way and lets the store go. Blocks.
+    pub fn stop(&self) {
+        self.0.shards.iter().for_each(Shard::stop);
+    }
+
+    /// What a grant token proves: the hold, or nothing.
+    pub fn proof(
+        &self,
+        namespace: &Namespace,
+        lock: &LockName,
+        grant_token: &str,
+    ) -> Result<Proof, ApiError> {
+        self.grant_tokens()
+            .verify(namespace, lock, grant_token)
+            .map(Proof::Token)
+            .ok_or_else(|| ApiError::not_holder(lock))
+    }
+}
+
+/// What callers of every surface may say of an acquire, before it is checked.
+#[derive(Clone, Debug, Default)]
+pub struct AcquireInput {
+    /// The lock's name.
+    pub lock: String,
+    /// Shared, or else exclusive.
+    pub shared: bool,
+    /// 0: no bound.
+    pub max_shared: u32,
+    /// What keeps the grant alive; `None`: the surface's default.
+    pub hold: Option<Hold>,
+    /// How long to stand in line.
+    pub wait: Duration,
+    /// Who asks.
+    pub owner: String,
+    /// What it says of itself.
+    pub metadata: std::collections::BTreeMap<String, String>,
+    /// Empty: none.
+    pub request_id: String,
+}
+
+impl AcquireInput {
+    /// Checks everything; `hold_default` stands where the caller named none.
+    pub fn check(self, hold_default: Hold) -> Result<Acquire, Invalid> {
+        let mode = if self.shared {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
+        };
+        let hold = self.hold.unwrap_or(hold_default);
+        if let Hold::Ttl(ttl) = hold {
+            crate::core::check_ttl(ttl)?;
+        }
+        Ok(Acquire {
+            lock: LockName::new(&self.lock)?,
+            mode,
+            max_shared: crate::core::check_max_shared(mode, self.max_shared)?,
+            hold,
+            wait: crate::core::check_wait(self.wait)?,
+            about: About::new(&self.owner, self.metadata)?,
+            request_id: request_id(&self.request_id)?,
+            session: None,
+            must_exist: false,
+            open: false,
+        })
+    }
+}
+
+/// Checks a request id; empty stands for none.
+pub fn request_id(text: &str) -> Result<Option<RequestId>, Invalid> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    RequestId::new(text).map(Some)
+}
+
+/// Reads the id of a lease: a UUID in any of its usual forms.
+pub fn lease_id(text: &str) -> Result<LeaseId, Invalid> {
+    text.parse::<uuid::Uuid>()
+        .map(|id| LeaseId(id.as_u128()))
+        .map_err(|_| Invalid::new("lease_id", "must be a UUID, as CreateLease answers it"))
+}
+
+/// Writes the id of a lease.
+pub fn lease_id_text(id: LeaseId) -> String {
+    uuid::Uuid::from_u128(id.0).to_string()
+}
+
+/// A fresh id of a lease.
+pub fn fresh_lease_id() -> LeaseId {
+    LeaseId(uuid::Uuid::new_v4().as_u128())
+}
+
+/// A fresh name of a reserved lock: 32 hexadecimal digits.
+pub fn fresh_lock_name() -> Result<LockName, Invalid> {
+    LockName::new(&uuid::Uuid::new_v4().simple().to_string())
+}
+
+/// A hash that is the same in every process and version: FNV-1a.
+#[derive(Clone, Copy, Debug)]
+struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Fnv1a {
+        Fnv1a(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
