@@ -4,6 +4,29 @@
 //! shard, and makes batches of changes durable, whole or not at all. Reads never reach it: a shard
 //! loads its state once, when it claims the shard, and serves from memory.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "the build without tests still refuses them"
+    )
+)]
+
+mod batch;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod crash;
+pub mod embedded;
+mod error;
+pub mod memory;
+
+pub use batch::{BATCH_BYTES_MAX, Batch, BatchError, Iter};
+pub use embedded::EmbeddedStore;
+pub use error::StoreError;
+pub use memory::MemoryStore;
+
 /// Names one shard of a store: 0 up to the store's number of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
@@ -12,16 +35,6 @@ pub struct ShardId(pub u16);
 /// not the newest is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
-
-/// An ordered list of writes that become durable together. Of several writes to one key the last
-/// one counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Entries one behind the other: op byte (0 delete, 1 put), key length (u32 LE), key, and for a
-    /// put value length (u32 LE) and value.
-    bytes: Vec<u8>,
-    entries: usize,
-}
 
 /// Receives one live key and its value while a shard is loaded.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
@@ -36,12 +49,31 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes over a shard: raises its epoch durably, so that an earlier claimant can commit no more,
     /// and shows every live key with its newest committed value, once each, in ascending order.
+    ///
+    /// # Errors
+    /// The store's own, or the first one that `visit` returns; the shard is then held by nobody,
+    /// earlier claimants included. `visit` must neither call the store nor panic.
     fn claim(&self, shard: ShardId, visit: &mut Visit<'_>) -> Result<Epoch, StoreError>;
 
-    /// Makes a batch durable: on `Ok` the whole batch survives a crash. On `Err` its outcome is
-    /// unknown, and the caller must claim the shard again before it commits anything else.
+    /// Makes a batch durable: on `Ok` the whole batch survives a crash. An empty batch writes
+    /// nothing, and fails where any other would be refused.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] leaves all as it was. After any other the outcome is unknown, and
+    /// the caller must claim the shard again before it commits anything else.
     fn commit(&self, shard: ShardId, epoch: Epoch, batch: &Batch) -> Result<(), StoreError>;
 
     /// Gives the shard back. Idempotent; an epoch that is not the newest is ignored.
     fn release(&self, shard: ShardId, epoch: Epoch);
+}
+
+/// Refuses what no store takes.
+fn check_size(batch: &Batch) -> Result<(), StoreError> {
+    if batch.bytes_len() > BATCH_BYTES_MAX {
+        return Err(StoreError::TooLarge {
+            bytes: batch.bytes_len(),
+            bytes_max: BATCH_BYTES_MAX,
+        });
+    }
+    Ok(())
 }
