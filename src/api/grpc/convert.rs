@@ -16,9 +16,9 @@ use crate::core::limits::{
     TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
-    About, Acquire, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId, LeaseView,
-    LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_destroy_after, check_page_size,
-    check_ttl,
+    About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
+    LeaseView, LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_destroy_after,
+    check_page_size, check_ttl,
 };
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
@@ -173,10 +173,12 @@ pub(super) fn renew(
 pub(super) fn release(
     api: &Api,
     namespace: &Namespace,
+    session: Option<CallId>,
     request: &v1::ReleaseLockRequest,
 ) -> Result<Command, ApiError> {
     let lock = LockName::new(&request.lock)?;
     Ok(Command::Release {
+        session,
         request_id: request_id(&request.request_id)?,
         proof: api.proof(namespace, &lock, &request.grant_token)?,
         lock,

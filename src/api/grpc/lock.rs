@@ -100,7 +100,7 @@ impl lock_service_server::LockService for Locks {
         request: Request<ReleaseLockRequest>,
     ) -> Result<Response<ReleaseLockResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let command = convert::release(&self.0, caller.namespace(), request.get_ref())?;
+        let command = convert::release(&self.0, caller.namespace(), None, request.get_ref())?;
         match caller.ask(&self.0, command).await? {
             Answer::Released => Ok(Response::new(ReleaseLockResponse {})),
             _ => Err(error::misfit().into()),

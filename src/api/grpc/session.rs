@@ -16,7 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::deadline::UntilDeadline;
 use super::{Caller, STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, convert, error};
 use crate::api::{Api, ApiError, lease_id};
-use crate::core::{About, Answer, Command, Hold, Invalid, LeaseId, Namespace, SessionLease};
+use crate::core::{
+    About, Answer, Command, EndCause, Hold, Invalid, LeaseId, Namespace, SessionLease,
+};
 use crate::proto::v1::attach_request::Call;
 use crate::proto::v1::attach_response::Result as Told;
 use crate::proto::v1::{
@@ -236,7 +238,12 @@ impl Attached {
             }
             Some(Call::ReleaseLock(request)) => (
                 Asked::Release,
-                convert::release(&self.api, &self.namespace, &request)?,
+                convert::release(
+                    &self.api,
+                    &self.namespace,
+                    Some(open.session.id()),
+                    &request,
+                )?,
             ),
             Some(Call::RenewLock(request)) => (
                 Asked::RenewLock,
@@ -299,6 +306,10 @@ impl Attached {
                 fencing_token,
                 cause,
             } => {
+                // What ends with the lease that the session gives up itself is no loss.
+                if cause == EndCause::Revoked && self.is_closing() {
+                    return None;
+                }
                 let lost = convert::loss(&lock, fencing_token, cause);
                 (0, Told::GrantLost(lost))
             }
@@ -363,14 +374,17 @@ impl Attached {
     /// The shard has ended the session: the stream's last status, unless the caller is closing it
     /// and so waits for that call's answer.
     fn ended(&mut self, failure: Failure) {
-        let closing = self
-            .session
-            .as_ref()
-            .and_then(|open| open.closing)
-            .is_some_and(|number| self.unanswered.contains_key(&number));
-        if !closing && self.end.is_none() {
+        if !self.is_closing() && self.end.is_none() {
             self.end = Some(End::Failed(failure.into()));
         }
+    }
+
+    /// Whether the caller has asked to close the session and has no answer yet.
+    fn is_closing(&self) -> bool {
+        self.session
+            .as_ref()
+            .and_then(|open| open.closing)
+            .is_some_and(|number| self.unanswered.contains_key(&number))
     }
 
     /// Whether the caller has asked its last and has all its answers.
