@@ -4,6 +4,7 @@
 
 pub mod error;
 mod grant_token;
+pub mod grpc;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
