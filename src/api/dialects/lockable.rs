@@ -145,6 +145,7 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
     let command = Command::Release {
         lock: lock_of(&asked)?,
         proof: Proof::Open,
+        session: None,
         request_id: None,
     };
     match dialects.ask(&asked.caller, command).await? {

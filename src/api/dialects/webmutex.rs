@@ -177,6 +177,7 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
     let command = Command::Release {
         proof: dialects.api.proof(&asked.caller.namespace, &lock, &token)?,
         lock,
+        session: None,
         request_id: None,
     };
     match dialects.ask(&asked.caller, command).await? {
