@@ -5,6 +5,7 @@
 pub mod dialects;
 pub mod error;
 mod grant_token;
+pub mod grpc;
 pub mod http;
 pub mod rest;
 

@@ -162,6 +162,11 @@ impl Watch {
     pub async fn next(&mut self) -> Option<WatchNews> {
         self.news.recv().await
     }
+
+    /// As [`Watch::next`], for streams.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchNews>> {
+        self.news.poll_recv(cx)
+    }
 }
 
 impl Drop for Watch {
@@ -311,6 +316,12 @@ impl Session {
             writer.wake();
         }
         Poll::Ready(())
+    }
+
+    /// Takes back news that were fetched and can't be told: dropping the session gives the grants
+    /// among them back.
+    pub fn untold(&self, news: &mut Vec<SessionNews>) {
+        lock(&self.outbox.0).news.append(news);
     }
 
     /// Waits for unread news and takes them. Cancel-safe.
