@@ -151,12 +151,12 @@ fn encode(change: &Change, batch: &mut Batch) {
 fn let_out(shard: &Shard, batch: OpenBatch) {
     for delivery in batch.deliveries {
         match delivery.deliver() {
-            Ok(()) => {}
-            Err(Undelivered::Outcome(namespace, outcome)) => {
+            None => {}
+            Some(Undelivered::Outcome(namespace, outcome)) => {
                 shard.give_back(&namespace, &outcome);
             }
             // Its receiver sees the channel close, which is how a slow reader is cut off.
-            Err(Undelivered::Watch(call)) => {
+            Some(Undelivered::Watch(call)) => {
                 lock(&shard.0.work).callers.remove(&call);
             }
         }
