@@ -1,6 +1,7 @@
 //! Holdfast: a server for locks, leases and queues that any program can reach.
 
 pub mod api;
+pub mod cli;
 pub mod core;
 pub mod proto;
 pub mod shard;

@@ -87,4 +87,3 @@ impl Store for MemoryStore {
         }
     }
 }
-
