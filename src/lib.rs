@@ -4,5 +4,6 @@ pub mod api;
 pub mod cli;
 pub mod core;
 pub mod proto;
+pub mod server;
 pub mod shard;
 pub mod store;

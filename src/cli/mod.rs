@@ -3,6 +3,8 @@
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
 mod completions;
+mod serve;
+mod token;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -22,6 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(Box<serve::Serve>),
+    /// Make, list and revoke the API tokens of a server on this machine
+    Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
     Completions(completions::Completions),
 }
@@ -30,6 +36,8 @@ enum Command {
 /// after an error, which has then been told on stderr. Bad usage ends the process with 2.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Serve(args) => args.run(),
+        Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };
     match done {
