@@ -60,6 +60,8 @@ reasons! {
     LockHeld => "LOCK_HELD", FailedPrecondition, LOCKED;
     /// The lock could not be had in time.
     WaitTimedOut => "WAIT_TIMED_OUT", DeadlineExceeded, LOCKED;
+    /// The caller's own deadline has passed; the outcome is unknown.
+    DeadlineExceeded => "DEADLINE_EXCEEDED", DeadlineExceeded, GATEWAY_TIMEOUT;
     /// The token is not of a current grant.
     NotHolder => "NOT_HOLDER", FailedPrecondition, CONFLICT;
     /// The lock is neither held nor reserved.

@@ -4,6 +4,7 @@
 
 pub mod error;
 mod grant_token;
+pub mod grpc;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ pub use error::{ApiError, Reason};
 pub use grant_token::GrantTokens;
 
 use crate::core::{
-    About, Acquire, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
+    About, Acquire, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
 };
 use crate::shard::Shard;
 use crate::store::{ShardId, Store, StoreError};
@@ -200,26 +201,4 @@ pub fn fresh_lease_id() -> LeaseId {
 /// A fresh name of a reserved lock: 32 hexadecimal digits.
 pub fn fresh_lock_name() -> Result<LockName, Invalid> {
     LockName::new(&uuid::Uuid::new_v4().simple().to_string())
-}
-
-/// A hash that is the same in every process and version: FNV-1a.
-#[derive(Clone, Copy, Debug)]
-struct Fnv1a(u64);
-
-impl Default for Fnv1a {
-    fn default() -> Fnv1a {
-        Fnv1a(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv1a {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }

@@ -132,6 +132,8 @@ pub enum Command {
         lock: LockName,
         /// Whose grant.
         proof: Proof,
+        /// The session whose call this is: it needs no loss notice.
+        session: Option<CallId>,
         /// Makes a retry safe.
         request_id: Option<RequestId>,
     },

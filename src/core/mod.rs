@@ -6,12 +6,23 @@
 //! commands give the same state, and a simulator can drive it through years in seconds.
 
 mod command;
+mod lease;
 pub mod limits;
+mod line;
+mod load;
+mod lock;
 mod name;
+mod record;
+mod request;
 mod state;
 mod time;
+mod timer;
+mod view;
 
 pub use command::*;
+pub use load::Loader;
 pub use name::*;
-pub use state::{Change, Context, Out, State};
+pub use record::{Change, Damage, Key, Record, Value};
+pub use request::Fnv1a;
+pub use state::{Context, Out, State};
 pub use time::{Time, WallTime};

@@ -56,14 +56,11 @@ macro_rules! text_type {
                 &self.0
             }
 
-            /// The text, to share.
-            pub fn shared(&self) -> &Arc<str> {
-                &self.0
-            }
+        }
 
-            /// What was checked when it was stored needs no second check.
-            pub(crate) fn trusted(text: Arc<str>) -> $name {
-                $name(text)
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

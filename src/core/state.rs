@@ -1,61 +1,478 @@
-//! stub, being written
-use super::*;
-/// Times of one application.
+//! The state of a shard, and the one entry to the rules.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::command::*;
+use super::limits::*;
+use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::record::{Change, Key, Record, ShardValue, Value};
+use super::request::Remembered;
+use super::time::{Time, WallTime};
+use super::timer::{Expiry, Timer, Timers};
+
+/// The times of one application.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// Core time.
+    /// The core's time. One that is before an earlier one counts as that.
     pub now: Time,
-    /// Wall clock.
+    /// The wall clock, for people to read.
     pub wall: WallTime,
 }
-/// A durable change.
-#[derive(Clone, Debug)]
-pub struct Change;
-/// What one application gives.
+
+/// What applications put out.
 #[derive(Debug, Default)]
 pub struct Out {
-    /// To commit.
+    /// To be made durable, in this order.
     pub changes: Vec<Change>,
-    /// To tell afterwards.
+    /// To be told, in this order, once the changes are durable.
     pub effects: Vec<Effect>,
 }
+
+impl Out {
+    pub(super) fn put(&mut self, key: Key, value: Value) {
+        self.changes.push(Change::Put(Record { key, value }));
+    }
+
+    pub(super) fn delete(&mut self, key: Key) {
+        self.changes.push(Change::Delete(key));
+    }
+
+    pub(super) fn refuse(&mut self, call: CallId, refusal: Refusal) {
+        self.effects.push(Effect::Reply(call, Err(refusal)));
+    }
+
+    pub(super) fn answer(&mut self, call: CallId, answer: Answer) {
+        self.effects.push(Effect::Reply(call, Ok(answer)));
+    }
+}
+
+macro_rules! index_types {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(super) struct $name(pub(super) u32);
+
+        impl From<usize> for $name {
+            // A table has fewer than 2^32 entries: the limits see to it.
+            fn from(index: usize) -> $name {
+                $name(index as u32)
+            }
+        }
+
+        impl From<$name> for usize {
+            fn from(index: $name) -> usize {
+                index.0 as usize
+            }
+        }
+    )*};
+}
+
+index_types! {
+    /// Where a namespace stands.
+    SpaceIx,
+    /// Where a lock stands.
+    LockIx,
+    /// Where a grant stands.
+    GrantIx,
+    /// Where a lease stands.
+    LeaseIx,
+    /// Where a waiter stands.
+    WaiterIx,
+}
+
+/// A table whose entries keep their place until they are removed.
+#[derive(Debug)]
+pub(super) struct Table<I, T>(Slab<T>, std::marker::PhantomData<I>);
+
+impl<I, T> Default for Table<I, T> {
+    fn default() -> Self {
+        Table(Slab::new(), std::marker::PhantomData)
+    }
+}
+
+impl<I: From<usize> + Into<usize> + Copy, T> Table<I, T> {
+    pub(super) fn insert(&mut self, entry: T) -> I {
+        self.0.insert(entry).into()
+    }
+
+    pub(super) fn remove(&mut self, index: I) -> T {
+        self.0.remove(index.into())
+    }
+
+    pub(super) fn get(&self, index: I) -> Option<&T> {
+        self.0.get(index.into())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (I, &T)> {
+        self.0.iter().map(|(index, entry)| (index.into(), entry))
+    }
+}
+
+/// An index is only ever kept where its entry lives, so a missing entry is a defect of the core.
+impl<I: Into<usize> + Copy, T> std::ops::Index<I> for Table<I, T> {
+    type Output = T;
+
+    fn index(&self, index: I) -> &T {
+        &self.0[index.into()]
+    }
+}
+
+impl<I: Into<usize> + Copy, T> std::ops::IndexMut<I> for Table<I, T> {
+    fn index_mut(&mut self, index: I) -> &mut T {
+        &mut self.0[index.into()]
+    }
+}
+
 /// The state of a shard.
 #[derive(Debug, Default)]
-pub struct State;
-impl State {
-    /// Applies one command.
-    pub fn apply(&mut self, _context: Context, _request: Request, _out: &mut Out) {}
-    /// Handles deadlines that have passed, some at a time.
-    pub fn tick(&mut self, _context: Context, _out: &mut Out) {}
-    /// When to call tick next.
-    pub fn next_deadline(&self) -> Option<Time> {
-        None
+pub struct State {
+    pub(super) now: Time,
+    pub(super) wall: WallTime,
+    pub(super) last_fencing_token: u64,
+    pub(super) last_arrival: u64,
+    /// The clock at the last commit that this state knows of.
+    pub(super) clock_committed: Time,
+    pub(super) spaces: Vec<Space>,
+    pub(super) space_by_name: HashMap<Namespace, SpaceIx, foldhash::fast::RandomState>,
+    pub(super) locks: Table<LockIx, Lock>,
+    pub(super) grants: Table<GrantIx, Grant>,
+    pub(super) leases: Table<LeaseIx, Lease>,
+    pub(super) waiters: Table<WaiterIx, Waiter>,
+    /// Calls that are told more than once, or later.
+    pub(super) calls: HashMap<CallId, CallRole, foldhash::fast::RandomState>,
+    pub(super) timers: Timers,
+    /// Remembered requests in the order in which they are forgotten.
+    pub(super) request_order: VecDeque<(Time, SpaceIx, RequestId)>,
+}
+
+/// What a call that stays is.
+#[derive(Debug)]
+pub(super) enum CallRole {
+    Waiter(WaiterIx),
+    Watcher(SpaceIx, LockName),
+    Session(LeaseIx),
+}
+
+/// A namespace.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) name: Namespace,
+    pub(super) locks: BTreeMap<LockName, LockIx>,
+    pub(super) leases: BTreeMap<LeaseId, LeaseIx>,
+    pub(super) requests: HashMap<RequestId, Remembered, foldhash::fast::RandomState>,
+    pub(super) watchers: HashMap<LockName, Vec<CallId>, foldhash::fast::RandomState>,
+}
+
+/// A lock that is held, waited for or reserved.
+#[derive(Debug)]
+pub(super) struct Lock {
+    pub(super) space: SpaceIx,
+    pub(super) name: LockName,
+    /// By fencing token.
+    pub(super) holders: SmallVec<[GrantIx; 4]>,
+    /// The smallest `max_shared` among the holders.
+    pub(super) shared_bound: u32,
+    pub(super) line: Option<Box<Line>>,
+    pub(super) reserved: Option<Box<Reserved>>,
+}
+
+/// What a reserved lock knows beyond others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    pub(super) destroy_after: Duration,
+    pub(super) last_used: Time,
+    pub(super) timer: Time,
+}
+
+/// The waiters of a lock. It is dropped when it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// By order of arrival.
+    pub(super) places: BTreeMap<u64, WaiterIx>,
+    /// When positions were told last.
+    pub(super) told_at: Time,
+    /// Where the timer to tell them stands.
+    pub(super) timer: Option<Time>,
+}
+
+/// What one asks for, and what it gets.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) mode: Mode,
+    pub(super) max_shared: Option<u32>,
+    pub(super) open: bool,
+    pub(super) keeper: Keeper,
+    pub(super) about: Option<Arc<About>>,
+    pub(super) session: Option<CallId>,
+    pub(super) request: Option<(RequestId, u64)>,
+}
+
+/// What will keep a grant alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keeper {
+    Nothing,
+    Ttl(Duration),
+    Lease(LeaseIx),
+}
+
+/// What keeps a grant alive.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeptBy {
+    Nothing,
+    Own(Expiry),
+    Lease(LeaseIx),
+}
+
+/// A hold on a lock.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) lock: LockIx,
+    pub(super) fencing_token: u64,
+    pub(super) mode: Mode,
+    pub(super) open: bool,
+    pub(super) max_shared: Option<u32>,
+    /// How many calls were told of it and have not given it back.
+    pub(super) told: u32,
+    pub(super) kept_by: KeptBy,
+    pub(super) about: Option<Arc<About>>,
+    pub(super) acquired_at: WallTime,
+    pub(super) session: Option<CallId>,
+    pub(super) request: Option<Box<(RequestId, u64)>>,
+}
+
+/// A place in line.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) lock: LockIx,
+    pub(super) arrival: u64,
+    /// Whom to tell: more than one where a call was retried, none where all are gone and the place
+    /// lasts as long as its lease.
+    pub(super) calls: SmallVec<[CallId; 1]>,
+    pub(super) ask: Ask,
+    pub(super) deadline: Time,
+    /// The position that was told last.
+    pub(super) told: u32,
+}
+
+impl Waiter {
+    /// Whether the place outlives its callers: they can come back to it only with a request id.
+    pub(super) fn is_durable(&self) -> bool {
+        matches!(self.ask.keeper, Keeper::Lease(_)) && self.ask.request.is_some()
     }
+}
+
+/// A shared lease.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) space: SpaceIx,
+    pub(super) id: LeaseId,
+    pub(super) expiry: Expiry,
+    pub(super) about: Option<Arc<About>>,
+    pub(super) created_at: WallTime,
+    /// By fencing token.
+    pub(super) grants: BTreeMap<u64, GrantIx>,
+    /// By order of arrival.
+    pub(super) waiters: BTreeMap<u64, WaiterIx>,
+    pub(super) session: Option<CallId>,
+}
+
+impl State {
+    /// Applies one command: changes the state, and puts out what is to be committed and what is to
+    /// be told after that.
+    pub fn apply(&mut self, context: Context, request: Request, out: &mut Out) {
+        self.move_to(context);
+        let Request {
+            call,
+            namespace,
+            command,
+        } = request;
+        let space = self.space(&namespace);
+        match command {
+            Command::Reserve {
+                lock,
+                destroy_after,
+                request_id,
+            } => self.reserve(call, space, lock, destroy_after, request_id, out),
+            Command::Acquire(acquire) => self.acquire(call, space, acquire, out),
+            Command::PutOpen {
+                lock,
+                ttl,
+                default_ttl,
+                about,
+            } => self.put_open(call, space, lock, ttl, default_ttl, about, out),
+            Command::Renew { lock, proof, ttl } => self.renew(call, space, lock, proof, ttl, out),
+            Command::Release {
+                lock,
+                proof,
+                session,
+                request_id,
+            } => self.release(call, space, lock, proof, session, request_id, out),
+            Command::GetLock { lock } => {
+                let view = self.view_by_name(space, &lock);
+                out.answer(call, Answer::Lock(view));
+            }
+            Command::ListLocks {
+                prefix,
+                after,
+                limit,
+            } => {
+                let answer = self.list_locks(space, &prefix, after.as_deref(), limit);
+                out.answer(call, answer);
+            }
+            Command::Watch { lock } => self.watch(call, space, lock, out),
+            Command::ForceRelease {
+                lock,
+                fencing_token,
+                request_id,
+            } => self.force_release(call, space, lock, fencing_token, request_id, out),
+            Command::Check {
+                lock,
+                fencing_token,
+            } => {
+                let answer = self.check(space, &lock, fencing_token);
+                out.answer(call, answer);
+            }
+            Command::CreateLease {
+                id,
+                ttl,
+                about,
+                request_id,
+            } => self.create_lease(call, space, id, ttl, about, request_id, out),
+            Command::RenewLease { id } => self.renew_lease(call, space, id, out),
+            Command::RevokeLease { id, request_id } => {
+                self.revoke_lease(call, space, id, request_id, out);
+            }
+            Command::GetLease { id } => match self.find_lease(space, id) {
+                Some(lease) => out.answer(call, Answer::Lease(self.view_lease(lease))),
+                None => out.refuse(call, Refusal::LeaseNotFound),
+            },
+            Command::ListLeases { after, limit } => {
+                let answer = self.list_leases(space, after, limit);
+                out.answer(call, answer);
+            }
+            Command::OpenSession { lease } => self.open_session(call, space, lease, out),
+            Command::Touch { session } => {
+                if let Some(CallRole::Session(lease)) = self.calls.get(&session) {
+                    self.prolong_lease(*lease, out);
+                }
+            }
+            Command::Withdraw { call } => self.withdraw(call, out),
+            Command::Cancel { call } => self.cancel(call, out),
+            Command::GiveBack {
+                lock,
+                fencing_token,
+            } => self.give_back(space, &lock, fencing_token, out),
+        }
+    }
+
+    /// Handles deadlines that have passed, at most [`TIMERS_PER_TICK_MAX`] of them. Calling it too
+    /// early or too often is harmless.
+    pub fn tick(&mut self, context: Context, out: &mut Out) {
+        self.move_to(context);
+        for _ in 0..TIMERS_PER_TICK_MAX {
+            let Some(timer) = self.timers.pop_due(self.now) else {
+                break;
+            };
+            match timer {
+                Timer::Serve(lock) => self.settle(lock, out),
+                Timer::Lease(lease) => self.lease_is_due(lease, out),
+                Timer::Grant(grant) => self.grant_is_due(grant, out),
+                Timer::Wait(waiter) => self.wait_is_due(waiter, out),
+                Timer::Reserved(lock) => self.reserved_is_due(lock, out),
+                Timer::Positions(lock) => self.positions_are_due(lock, out),
+                Timer::Requests => self.requests_are_due(out),
+            }
+        }
+        if self.now >= self.clock_commit_due() {
+            self.mark_clock(out);
+        }
+    }
+
+    /// When to tick next; `None` when nothing can come due.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers
+            .first()
+            .map(|first| first.min(self.clock_commit_due()))
+    }
+
+    /// Puts out the shard's own record. It has to come with every batch that has changes; where
+    /// nothing else changed it says how far time has come. False when there is nothing new to say.
+    pub fn mark_clock(&mut self, out: &mut Out) -> bool {
+        if out.changes.is_empty() && self.clock_committed == self.now {
+            return false;
+        }
+        self.clock_committed = self.now;
+        out.put(Key::Shard, Value::Shard(self.shard_value()));
+        true
+    }
+
     /// The time of the last application.
     pub fn now(&self) -> Time {
-        Time::ZERO
+        self.now
     }
-}
-/// stub
-#[derive(Debug, Default)]
-pub struct Loader;
-impl Loader {
-    /// stub
-    pub fn record(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), std::io::Error> {
-        Ok(())
+
+    pub(super) fn shard_value(&self) -> ShardValue {
+        ShardValue {
+            clock_nanos: self.clock_committed.as_nanos(),
+            last_fencing_token: self.last_fencing_token,
+            last_arrival: self.last_arrival,
+        }
     }
-    /// stub
-    pub fn finish(self) -> Result<State, std::io::Error> {
-        Ok(State)
+
+    fn clock_commit_due(&self) -> Time {
+        self.clock_committed + CLOCK_COMMIT_INTERVAL
     }
-}
-impl State {
-    /// stub
-    pub fn loader() -> Loader {
-        Loader
+
+    fn move_to(&mut self, context: Context) {
+        self.now = self.now.max(context.now);
+        self.wall = context.wall;
     }
-    /// stub
-    pub fn mark_clock(&mut self, _out: &mut Out) -> bool {
-        false
+
+    /// The namespace's place, made at first use.
+    pub(super) fn space(&mut self, name: &Namespace) -> SpaceIx {
+        if let Some(space) = self.space_by_name.get(name) {
+            return *space;
+        }
+        let space = SpaceIx::from(self.spaces.len());
+        self.spaces.push(Space {
+            name: name.clone(),
+            locks: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            requests: HashMap::default(),
+            watchers: HashMap::default(),
+        });
+        self.space_by_name.insert(name.clone(), space);
+        space
+    }
+
+    pub(super) fn space_of(&self, space: SpaceIx) -> &Space {
+        &self.spaces[usize::from(space)]
+    }
+
+    pub(super) fn space_mut(&mut self, space: SpaceIx) -> &mut Space {
+        &mut self.spaces[usize::from(space)]
+    }
+
+    /// Takes back what a call that stays was: its caller is gone.
+    fn cancel(&mut self, call: CallId, out: &mut Out) {
+        match self.calls.remove(&call) {
+            None => {}
+            Some(CallRole::Waiter(waiter)) => self.waiter_call_is_gone(waiter, call, out),
+            Some(CallRole::Watcher(space, lock)) => {
+                let watchers = &mut self.space_mut(space).watchers;
+                if let Some(calls) = watchers.get_mut(&lock) {
+                    calls.retain(|other| *other != call);
+                    if calls.is_empty() {
+                        watchers.remove(&lock);
+                    }
+                }
+            }
+            Some(CallRole::Session(lease)) => self.leases[lease].session = None,
+        }
     }
 }

@@ -50,15 +50,15 @@ impl Slot {
         wake(state);
     }
 
-    /// Tells the outcome, or gives it back when the caller is gone.
-    pub(super) fn done(&self, outcome: Outcome) -> Result<(), Outcome> {
+    /// Tells the outcome; returns it when the caller is gone.
+    pub(super) fn done(&self, outcome: Outcome) -> Option<Outcome> {
         let mut state = lock(&self.0);
         if state.gone {
-            return Err(outcome);
+            return Some(outcome);
         }
         state.outcome = Some(outcome);
         wake(state);
-        Ok(())
+        None
     }
 }
 
@@ -162,6 +162,11 @@ impl Watch {
     pub async fn next(&mut self) -> Option<WatchNews> {
         self.news.recv().await
     }
+
+    /// As [`Watch::next`], for streams.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchNews>> {
+        self.news.poll_recv(cx)
+    }
 }
 
 impl Drop for Watch {
@@ -213,8 +218,8 @@ struct OutboxState {
 }
 
 impl Outbox {
-    /// Adds news, or gives them back when the session is gone.
-    pub(super) fn push(&self, news: SessionNews) -> Result<(), SessionNews> {
+    /// Adds news; returns them when the session is gone.
+    pub(super) fn push(&self, news: SessionNews) -> Option<SessionNews> {
         let mut state = lock(&self.0);
         if let SessionNews::Reply(number, _) = &news
             && !state.waiting.is_empty()
@@ -222,7 +227,7 @@ impl Outbox {
             state.waiting.remove(number);
         }
         if state.gone {
-            return Err(news);
+            return Some(news);
         }
         // A reader that is behind does without positions: they are soon out of date.
         if !matches!(news, SessionNews::Queued(..)) || state.news.len() < SESSION_NEWS_MAX {
@@ -233,7 +238,7 @@ impl Outbox {
         if let Some(reader) = reader {
             reader.wake();
         }
-        Ok(())
+        None
     }
 
     pub(super) fn waits(&self, number: u64, call: CallId) {
@@ -311,6 +316,12 @@ impl Session {
             writer.wake();
         }
         Poll::Ready(())
+    }
+
+    /// Takes back news that were fetched and can't be told: dropping the session gives the grants
+    /// among them back.
+    pub fn untold(&self, news: &mut Vec<SessionNews>) {
+        lock(&self.outbox.0).news.append(news);
     }
 
     /// Waits for unread news and takes them. Cancel-safe.

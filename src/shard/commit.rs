@@ -20,8 +20,7 @@ pub(super) fn load(store: &dyn Store, id: ShardId) -> Result<(Epoch, State), Sto
     let epoch = store.claim(id, &mut |key, value| {
         loader.record(key, value).map_err(unreadable)
     })?;
-    let state = loader.finish().map_err(unreadable)?;
-    Ok((epoch, state))
+    Ok((epoch, loader.finish()))
 }
 
 fn unreadable(damage: impl std::fmt::Display) -> StoreError {
@@ -73,7 +72,9 @@ fn next_batch(shard: &Shard) -> Option<OpenBatch> {
         let wait = work.tick();
         if !work.open.changes.is_empty() || !work.open.deliveries.is_empty() {
             work.committing = true;
-            return Some(std::mem::take(&mut work.open));
+            let mut batch = std::mem::take(&mut work.open);
+            work.seal(&mut batch);
+            return Some(batch);
         }
         if work.status == Status::Stopping {
             // A last mark of the clock, so that long leases go on from here.
@@ -111,6 +112,17 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Adds the shard's own record, which every batch with changes ends with.
+    fn seal(&mut self, batch: &mut OpenBatch) {
+        if !batch.changes.is_empty() {
+            std::mem::swap(&mut self.out.changes, &mut batch.changes);
+            self.core.mark_clock(&mut self.out);
+            std::mem::swap(&mut self.out.changes, &mut batch.changes);
+        }
+    }
+}
+
 fn commit(
     shard: &Shard,
     epoch: Epoch,
@@ -127,17 +139,24 @@ fn commit(
     shard.0.store.commit(shard.0.id, epoch, encoded)
 }
 
-fn encode(_change: &Change, _batch: &mut Batch) {}
+fn encode(change: &Change, batch: &mut Batch) {
+    match change {
+        Change::Put(record) => {
+            batch.put_with(&record.key.encode(), |value| record.encode_value(value));
+        }
+        Change::Delete(key) => batch.delete(&key.encode()),
+    }
+}
 
 fn let_out(shard: &Shard, batch: OpenBatch) {
     for delivery in batch.deliveries {
         match delivery.deliver() {
-            Ok(()) => {}
-            Err(Undelivered::Outcome(namespace, outcome)) => {
+            None => {}
+            Some(Undelivered::Outcome(namespace, outcome)) => {
                 shard.give_back(&namespace, &outcome);
             }
             // Its receiver sees the channel close, which is how a slow reader is cut off.
-            Err(Undelivered::Watch(call)) => {
+            Some(Undelivered::Watch(call)) => {
                 lock(&shard.0.work).callers.remove(&call);
             }
         }

@@ -460,24 +460,26 @@ fn deliver_to(caller: &Caller, call: CallId, effect: Effect) -> Option<DeliverTo
 }
 
 impl Delivery {
-    /// Tells the news; what comes back is an outcome that reached nobody, or a watcher to cut off.
-    fn deliver(self) -> Result<(), Undelivered> {
+    /// Tells the news; returns what reached nobody and matters.
+    fn deliver(self) -> Option<Undelivered> {
+        let namespace = self.namespace;
         match self.to {
             DeliverTo::Done(slot, outcome) => slot
                 .done(outcome)
-                .map_err(|outcome| Undelivered::Outcome(self.namespace, outcome)),
+                .map(|outcome| Undelivered::Outcome(namespace, outcome)),
             DeliverTo::Queued(slot, position) => {
                 slot.queued(position);
-                Ok(())
+                None
             }
-            DeliverTo::Watch(sender, call, news) => {
-                sender.try_send(news).map_err(|_| Undelivered::Watch(call))
-            }
+            DeliverTo::Watch(sender, call, news) => sender
+                .try_send(news)
+                .is_err()
+                .then_some(Undelivered::Watch(call)),
             DeliverTo::Session(outbox, news) => match outbox.push(news) {
-                Err(SessionNews::Reply(_, outcome)) => {
-                    Err(Undelivered::Outcome(self.namespace, outcome))
+                Some(SessionNews::Reply(_, outcome)) => {
+                    Some(Undelivered::Outcome(namespace, outcome))
                 }
-                _ => Ok(()),
+                _ => None,
             },
         }
     }

@@ -87,3 +87,15 @@ impl Store for MemoryStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[test]
+    fn memory_keeps_the_contract() {
+        let store = MemoryStore::new([7; 32]);
+        conformance::check(store, |store| store);
+    }
+}

@@ -4,11 +4,26 @@
 //! shard, and makes batches of changes durable, whole or not at all. Reads never reach it: a shard
 //! loads its state once, when it claims the shard, and serves from memory.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "the build without tests still refuses them"
+    )
+)]
+
 mod batch;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod crash;
+pub mod embedded;
 mod error;
 pub mod memory;
 
 pub use batch::{BATCH_BYTES_MAX, Batch, BatchError, Iter};
+pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 
@@ -37,7 +52,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's own, or the first one that `visit` returns; the shard is then held by nobody,
-    /// earlier claimants included. `visit` must not call the store.
+    /// earlier claimants included. `visit` must neither call the store nor panic.
     fn claim(&self, shard: ShardId, visit: &mut Visit<'_>) -> Result<Epoch, StoreError>;
 
     /// Makes a batch durable: on `Ok` the whole batch survives a crash. An empty batch writes

@@ -1,0 +1,32 @@
+# The one entry: `make help` says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix bench tools
+
+BUF := .tools/node_modules/.bin/buf
+
+help: ## Says what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+
+run: ## Runs the server on its embedded store
+	cargo run --release -- serve
+
+test: tools ## Runs all tests; installs what they need first
+	cargo test --all-features
+
+check: tools ## Checks everything and changes nothing
+	cargo fmt --all -- --check
+	cargo clippy --all-targets --all-features -- -D warnings
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	scripts/check-words
+
+fix: tools ## Mends what can be mended
+	cargo fmt --all
+	cargo clippy --all-targets --all-features --fix --allow-dirty --allow-staged
+	$(BUF) format --write
+
+bench: ## Measures the figures, beside bare echoes in the same run
+	cargo bench --bench figures
+
+tools: ## Installs what tests and checks need: curl, jq, buf
+	scripts/install-tools

@@ -1,0 +1,481 @@
+//! Figures 2, 3, 4 and 7: calls over Attach and KeepAlive beside the both-ways echo.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use holdfast::proto::v1::attach_request::Call;
+use holdfast::proto::v1::attach_response::Result as Told;
+use holdfast::proto::v1::lease_service_client::LeaseServiceClient;
+use holdfast::proto::v1::session_service_client::SessionServiceClient;
+use holdfast::proto::v1::{
+    AcquireLockRequest, AttachRequest, AttachResponse, CreateLeaseRequest, Grant, KeepAliveRequest,
+    OpenSession, ReleaseLockRequest, RenewLockRequest,
+};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use crate::process::{Echo, Server};
+use crate::table::{Table, median, quantile_us, rate};
+use crate::{Failed, Plan, echo};
+
+/// Streams of one throughput measurement, each on a connection of its own.
+const STREAMS: usize = 4;
+/// Calls in flight on each stream.
+const IN_FLIGHT: usize = 64;
+/// Messages of one echo measurement, on each stream.
+const ECHOES: usize = 400_000;
+/// Calls of one measurement, on each stream.
+const CALLS: usize = 60_000;
+/// Waiters of the hand-over.
+const WAITERS: usize = 16;
+/// Hand-overs of one measurement.
+const HAND_OVERS: usize = 10_000;
+/// Round trips of the one caller.
+const ROUND_TRIPS: usize = 2_000;
+
+/// One attached session.
+pub struct Client {
+    /// Where calls go.
+    pub calls: mpsc::Sender<AttachRequest>,
+    /// Where answers come from.
+    pub answers: Streaming<AttachResponse>,
+}
+
+impl Client {
+    /// Opens a session with this TTL.
+    pub async fn attach(channel: Channel, ttl_seconds: i64) -> Result<Client, Failed> {
+        let (calls, requests) = mpsc::channel(1024);
+        let ttl = Some(prost_types::Duration {
+            seconds: ttl_seconds,
+            nanos: 0,
+        });
+        let open = OpenSession {
+            ttl,
+            ..Default::default()
+        };
+        calls.send(request(u64::MAX, Call::Open(open))).await?;
+        let mut client = SessionServiceClient::new(channel);
+        let mut answers = client
+            .attach(ReceiverStream::new(requests))
+            .await?
+            .into_inner();
+        match answers.message().await?.and_then(|answer| answer.result) {
+            Some(Told::Opened(_)) => Ok(Client { calls, answers }),
+            other => Err(format!("expected an open session, got {other:?}").into()),
+        }
+    }
+
+    async fn send(&self, id: u64, call: Call) -> Result<(), Failed> {
+        Ok(self.calls.send(request(id, call)).await?)
+    }
+
+    /// The next answer.
+    pub async fn answer(&mut self) -> Result<(u64, Told), Failed> {
+        let answer = self.answers.message().await?.ok_or("the stream ended")?;
+        let told = answer.result.ok_or("an empty answer")?;
+        Ok((answer.call_id, told))
+    }
+
+    async fn granted(&mut self) -> Result<(u64, Grant), Failed> {
+        loop {
+            match self.answer().await? {
+                (id, Told::Acquired(answer)) => {
+                    return Ok((id, answer.grant.ok_or("no grant")?));
+                }
+                (_, Told::Queued(_) | Told::Released(_)) => {}
+                (_, other) => return Err(format!("expected a grant, got {other:?}").into()),
+            }
+        }
+    }
+}
+
+fn request(call_id: u64, call: Call) -> AttachRequest {
+    AttachRequest {
+        call_id,
+        call: Some(call),
+    }
+}
+
+/// Asks for a lock, on the session's lease.
+pub fn acquire(lock: String, wait_seconds: i64) -> Call {
+    Call::AcquireLock(AcquireLockRequest {
+        lock,
+        owner: "figures".to_owned(),
+        wait: Some(prost_types::Duration {
+            seconds: wait_seconds,
+            nanos: 0,
+        }),
+        ..Default::default()
+    })
+}
+
+fn release(lock: String, grant_token: String) -> Call {
+    Call::ReleaseLock(ReleaseLockRequest {
+        lock,
+        grant_token,
+        request_id: String::new(),
+    })
+}
+
+async fn echoes(channel: Channel) -> Result<(), Failed> {
+    let (sender, requests) = mpsc::channel(IN_FLIGHT);
+    let requests = ReceiverStream::new(requests).map(Ok);
+    for number in 0..IN_FLIGHT {
+        sender.send(echo::message(number as u64)).await?;
+    }
+    let mut answers = echo::both(&channel, Box::pin(requests)).await?;
+    let mut sent = IN_FLIGHT;
+    for _ in 0..ECHOES {
+        let answer = answers.message().await?.ok_or("the echo ended")?;
+        if sent < ECHOES {
+            sender.send(answer).await?;
+            sent += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Acquires and releases distinct locks, with `IN_FLIGHT` calls always under way.
+async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
+    let mut client = Client::attach(channel, 60).await?;
+    let name = |slot: u64| format!("lock-{stream}-{slot}");
+    for slot in 0..IN_FLIGHT as u64 {
+        client.send(slot, acquire(name(slot), 0)).await?;
+    }
+    let mut answered = 0;
+    while answered < CALLS {
+        let (slot, told) = client.answer().await?;
+        answered += 1;
+        let next = match told {
+            Told::Acquired(answer) => {
+                release(name(slot), answer.grant.ok_or("no grant")?.grant_token)
+            }
+            Told::Released(_) => acquire(name(slot), 0),
+            other => return Err(format!("unexpected {other:?}").into()),
+        };
+        client.send(slot, next).await?;
+    }
+    Ok(())
+}
+
+/// Renews grants of their own leases, over Attach.
+async fn renewals(channel: Channel, stream: usize) -> Result<(), Failed> {
+    let mut client = Client::attach(channel, 60).await?;
+    let name = |slot: u64| format!("renewed-{stream}-{slot}");
+    let mut renewals = Vec::new();
+    for slot in 0..IN_FLIGHT as u64 {
+        let Call::AcquireLock(mut ask) = acquire(name(slot), 0) else {
+            return Err("no acquire".into());
+        };
+        let ttl = prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        };
+        ask.hold = Some(holdfast::proto::v1::acquire_lock_request::Hold::Ttl(ttl));
+        client.send(slot, Call::AcquireLock(ask)).await?;
+        let (_, grant) = client.granted().await?;
+        renewals.push(RenewLockRequest {
+            lock: name(slot),
+            grant_token: grant.grant_token,
+            ttl: None,
+        });
+    }
+    for (slot, renewal) in renewals.iter().enumerate() {
+        let call = Call::RenewLock(renewal.clone());
+        client.send(slot as u64, call).await?;
+    }
+    for answered in 0..2 * CALLS {
+        let (slot, told) = client.answer().await?;
+        if !matches!(told, Told::Renewed(_)) {
+            return Err(format!("expected a renewal, got {told:?}").into());
+        }
+        if answered + IN_FLIGHT < 2 * CALLS {
+            let call = Call::RenewLock(renewals[slot as usize].clone());
+            client.send(slot, call).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Renews leases over KeepAlive.
+async fn keep_alives(channel: Channel) -> Result<(), Failed> {
+    let mut leases = LeaseServiceClient::new(channel);
+    let mut ids = Vec::new();
+    for _ in 0..IN_FLIGHT {
+        let created = leases.create_lease(CreateLeaseRequest::default()).await?;
+        let lease = created.into_inner().lease.ok_or("no lease")?;
+        ids.push(lease.lease_id);
+    }
+    let (sender, requests) = mpsc::channel(IN_FLIGHT);
+    for id in &ids {
+        let lease_id = id.clone();
+        sender.send(KeepAliveRequest { lease_id }).await?;
+    }
+    let mut answers = leases
+        .keep_alive(ReceiverStream::new(requests))
+        .await?
+        .into_inner();
+    for answered in 0..2 * CALLS {
+        let answer = answers.message().await?.ok_or("the stream ended")?;
+        if answered + IN_FLIGHT < 2 * CALLS {
+            let lease_id = answer.lease_id;
+            sender.send(KeepAliveRequest { lease_id }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one task on each stream; gives the rate of `each` messages on every stream.
+async fn on_streams<F>(
+    channels: &[Channel],
+    each: usize,
+    run: impl Fn(Channel, usize) -> F,
+) -> Result<f64, Failed>
+where
+    F: Future<Output = Result<(), Failed>> + Send + 'static,
+{
+    let began = Instant::now();
+    let tasks: Vec<_> = channels
+        .iter()
+        .enumerate()
+        .map(|(stream, channel)| tokio::spawn(run(channel.clone(), stream)))
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    Ok((channels.len() * each) as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Figures 2 and 3.
+pub async fn throughput(plan: &Plan, echo: &Echo, table: &mut Table) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(dir.path()).await?;
+    let (mut echo_channels, mut channels) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        echo_channels.push(echo.connect().await?);
+        channels.push(server.connect().await?);
+    }
+    let mut rates = [const { Vec::new() }; 5];
+    let mut ratios = [const { Vec::new() }; 4];
+    for _ in 0..=plan.rounds {
+        let both = on_streams(&echo_channels, ECHOES, |channel, _| echoes(channel)).await?;
+        let unary = crate::unary::echo_rate(echo, 256).await?;
+        let durable = on_streams(&channels, CALLS, cycles).await?;
+        let renewed = on_streams(&channels, 2 * CALLS, renewals).await?;
+        let kept = on_streams(&channels, 2 * CALLS, |channel, _| keep_alives(channel)).await?;
+        for (values, value) in rates.iter_mut().zip([both, unary, durable, renewed, kept]) {
+            values.push(value);
+        }
+        let row = [durable / both, durable / unary, renewed / both, kept / both];
+        for (values, value) in ratios.iter_mut().zip(row) {
+            values.push(value);
+        }
+    }
+    // The first round warms up.
+    let [both, unary, durable, renewed, kept] = rates.map(|mut values| median(&mut values[1..]));
+    let [to_both, to_unary, renewed_to, kept_to] =
+        ratios.map(|mut values| median(&mut values[1..]));
+    let beside = format!("both-ways echo {}", rate(both));
+    table.add(
+        "2. durable calls over Attach, 4 streams with 64 in flight",
+        "0.15 of the both-ways echo",
+        format!("{to_both:.3} ({})", rate(durable)),
+        beside.clone(),
+    );
+    table.add(
+        "2. the same",
+        "3 times the unary echo",
+        format!("{to_unary:.1} times"),
+        format!("unary echo, 256 in flight, {}", rate(unary)),
+    );
+    table.add(
+        "3. renewals over Attach",
+        "0.25 of the both-ways echo",
+        format!("{renewed_to:.3} ({})", rate(renewed)),
+        beside.clone(),
+    );
+    table.add(
+        "3. renewals over KeepAlive",
+        "0.25 of the both-ways echo",
+        format!("{kept_to:.3} ({})", rate(kept)),
+        beside,
+    );
+    Ok(())
+}
+
+/// When a lock was released, and by whom it was held next.
+struct HandOver {
+    released: Instant,
+    told: Instant,
+    fencing_token: u64,
+}
+
+/// Waits, is told, releases and stands in line again, in turn with the others.
+async fn take_turns(
+    channel: Channel,
+    released: Arc<Mutex<Option<Instant>>>,
+    rounds: usize,
+) -> Result<Vec<HandOver>, Failed> {
+    let mut client = Client::attach(channel, 60).await?;
+    let mut turns = Vec::with_capacity(rounds);
+    client.send(0, acquire("turns".to_owned(), 60)).await?;
+    for round in 1..=rounds as u64 {
+        let (_, grant) = client.granted().await?;
+        let told = Instant::now();
+        let before = match released.lock() {
+            Ok(mut slot) => slot.replace(Instant::now()),
+            Err(_) => None,
+        };
+        if let Some(before) = before {
+            turns.push(HandOver {
+                released: before,
+                told,
+                fencing_token: grant.fencing_token,
+            });
+        }
+        let give = release("turns".to_owned(), grant.grant_token);
+        client.send(round << 1, give).await?;
+        if round < rounds as u64 {
+            let again = acquire("turns".to_owned(), 60);
+            client.send((round << 1) + 1, again).await?;
+        }
+    }
+    // The last release is answered before the stream is closed.
+    while !matches!(client.answer().await?, (_, Told::Released(_))) {}
+    Ok(turns)
+}
+
+/// Figure 4.
+pub async fn hand_over(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(dir.path()).await?;
+    let (mut rates, mut p50s, mut p99s, mut in_order) = (vec![], vec![], vec![], true);
+    for round in 0..=plan.rounds {
+        let released = Arc::new(Mutex::new(None));
+        let began = Instant::now();
+        let mut tasks = Vec::new();
+        for _ in 0..WAITERS {
+            let channel = server.connect().await?;
+            let run = take_turns(channel, released.clone(), HAND_OVERS / WAITERS);
+            tasks.push(tokio::spawn(run));
+        }
+        let mut turns = Vec::new();
+        let mut by_waiter = Vec::new();
+        for (waiter, task) in tasks.into_iter().enumerate() {
+            for turn in task.await?? {
+                by_waiter.push((turn.fencing_token, waiter));
+                turns.push(turn);
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        // In order: everyone has its turn before anyone has a second one.
+        by_waiter.sort_unstable();
+        let order: Vec<usize> = by_waiter.iter().map(|(_, waiter)| *waiter).collect();
+        let steady = order.get(WAITERS..order.len().saturating_sub(WAITERS));
+        in_order &= steady
+            .unwrap_or(&[])
+            .windows(WAITERS + 1)
+            .all(|turns| turns.first() == turns.last());
+        if round == 0 {
+            continue;
+        }
+        let mut spans: Vec<Duration> = turns
+            .iter()
+            .map(|turn| turn.told.saturating_duration_since(turn.released))
+            .collect();
+        rates.push(turns.len() as f64 / seconds);
+        p50s.push(quantile_us(&mut spans, 0.50));
+        p99s.push(quantile_us(&mut spans, 0.99));
+    }
+    let sync = fdatasync_us(dir.path())?;
+    table.add(
+        "4. hand-over of one lock among 16 waiters",
+        "3,000/s, p50 < 300 µs, p99 < 1.5 ms, in order",
+        format!(
+            "{}, p50 {:.0} µs, p99 {:.0} µs, {}",
+            rate(median(&mut rates)),
+            median(&mut p50s),
+            median(&mut p99s),
+            if in_order { "in order" } else { "OUT OF ORDER" }
+        ),
+        format!("one fdatasync {sync:.0} µs"),
+    );
+    Ok(())
+}
+
+/// The median time of an fdatasync after a small append, in microseconds.
+pub fn fdatasync_us(dir: &Path) -> Result<f64, Failed> {
+    let mut file = File::create(dir.join("fdatasync"))?;
+    let mut spans = Vec::new();
+    for _ in 0..500 {
+        file.write_all(&[7; 200])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        spans.push(began.elapsed());
+    }
+    Ok(quantile_us(&mut spans, 0.5))
+}
+
+/// Figure 7.
+pub async fn one_caller(plan: &Plan, echo: &Echo, table: &mut Table) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(dir.path()).await?;
+    let mut client = Client::attach(server.connect().await?, 60).await?;
+    let (sender, requests) = mpsc::channel(1);
+    let requests = ReceiverStream::new(requests).map(Ok);
+    sender.send(echo::message(0)).await?;
+    let mut answers = echo::both(&echo.connect().await?, Box::pin(requests)).await?;
+    answers.message().await?;
+    let (mut echo_p50s, mut sync_p50s, mut own_p50s, mut ratios) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..plan.rounds {
+        let mut spans = Vec::new();
+        for number in 0..ROUND_TRIPS {
+            let began = Instant::now();
+            sender.send(echo::message(number as u64)).await?;
+            answers.message().await?;
+            spans.push(began.elapsed());
+        }
+        let echo_p50 = quantile_us(&mut spans, 0.5);
+        let sync_p50 = fdatasync_us(dir.path())?;
+        let mut spans = Vec::new();
+        for number in 0..ROUND_TRIPS as u64 / 2 {
+            let began = Instant::now();
+            client
+                .send(2 * number, acquire("one".to_owned(), 0))
+                .await?;
+            let (_, grant) = client.granted().await?;
+            spans.push(began.elapsed());
+            let began = Instant::now();
+            let give = release("one".to_owned(), grant.grant_token);
+            client.send(2 * number + 1, give).await?;
+            client.answer().await?;
+            spans.push(began.elapsed());
+        }
+        let own_p50 = quantile_us(&mut spans, 0.5);
+        ratios.push(own_p50 / (echo_p50 + sync_p50));
+        echo_p50s.push(echo_p50);
+        sync_p50s.push(sync_p50);
+        own_p50s.push(own_p50);
+    }
+    table.add(
+        "7. one sequential caller over Attach",
+        "p50 at most 1.6 times (echo + fdatasync)",
+        format!(
+            "{:.2} times (p50 {:.0} µs)",
+            median(&mut ratios),
+            median(&mut own_p50s)
+        ),
+        format!(
+            "both-ways echo p50 {:.0} µs, fdatasync p50 {:.0} µs",
+            median(&mut echo_p50s),
+            median(&mut sync_p50s)
+        ),
+    );
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The gRPC surface: one file per service, and what they share.
+//!
+//! Each method checks its request into a command, asks the shard, and shapes the answer. A stream
+//! of answers owns its call, watch or session, so that dropping it is all that a hang-up needs.
+
+mod convert;
+mod deadline;
+mod error;
+mod lease;
+mod lock;
+mod session;
+
+use futures_util::FutureExt as _;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_web::GrpcWebLayer;
+use tower::util::MapResponseLayer;
+
+use self::deadline::Deadline;
+use self::lease::Leases;
+use self::lock::Locks;
+use self::session::Sessions;
+use super::{Api, ApiError, Identity, Reason};
+use crate::core::{Answer, Command, Namespace};
+use crate::proto::DESCRIPTORS;
+use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
+use crate::proto::v1::lock_service_server::{self, LockServiceServer};
+use crate::proto::v1::session_service_server::{self, SessionServiceServer};
+
+pub use error::ERROR_DOMAIN;
+
+/// The largest message that is read, in bytes. The largest request of all has less than 8 KiB.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// About the most bytes of one page of a listing: clients read up to 4 MiB unless told otherwise.
+pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// The most messages of a session or of KeepAlive that are read before their answers are looked at.
+pub const STREAM_BATCH_MAX: usize = 256;
+/// The most calls of one stream, those that wait in lines not counted, that are without an answer
+/// before no more are read.
+pub const STREAM_UNANSWERED_MAX: usize = 4_096;
+
+/// The services whose health is told; the empty name stands for the whole server.
+const SERVICES: [&str; 4] = [
+    "",
+    lock_service_server::SERVICE_NAME,
+    lease_service_server::SERVICE_NAME,
+    session_service_server::SERVICE_NAME,
+];
+
+/// What `grpc.health.v1.Health` tells. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Default for Health {
+    fn default() -> Health {
+        Health::new()
+    }
+}
+
+impl Health {
+    /// Every service serves.
+    pub fn new() -> Health {
+        let health = Health(HealthReporter::new());
+        // Nobody else has the reporter yet, so there is nothing to wait for.
+        let set = health.set_serving(true).now_or_never();
+        debug_assert!(set.is_some());
+        health
+    }
+
+    /// Tells, and tells whoever watches, whether every service serves.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// The routes of every gRPC service, for gRPC and grpc-web. They have no fallback.
+///
+/// All but health and reflection want an [`Identity`] in the request's extensions.
+///
+/// Fails when the schema in the binary can't be read, which a test rules out.
+pub fn routes(api: Api, health: &Health) -> Result<axum::Router, tonic_reflection::server::Error> {
+    let health_service = HealthService::from_health_reporter(health.0.clone());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(
+        LockServiceServer::new(Locks(api.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        LeaseServiceServer::new(Leases(api.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(
+        SessionServiceServer::new(Sessions(api)).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    )
+    .add_service(tonic_health::pb::health_server::HealthServer::new(
+        health_service,
+    ))
+    .add_service(reflection().build_v1()?)
+    .add_service(reflection().build_v1alpha()?);
+    Ok(routes
+        .into_axum_router()
+        .reset_fallback()
+        .layer(MapResponseLayer::new(error::explain))
+        .layer(GrpcWebLayer::new()))
+}
+
+/// Who calls, and until when it waits.
+struct Caller {
+    identity: Identity,
+    deadline: Deadline,
+}
+
+impl Caller {
+    fn of<T>(request: &Request<T>) -> Result<Caller, ApiError> {
+        let identity = request
+            .extensions()
+            .get::<Identity>()
+            .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "an API token is needed"))?;
+        Ok(Caller {
+            identity: identity.clone(),
+            deadline: Deadline::of(request.metadata())?,
+        })
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.identity.namespace
+    }
+
+    /// Asks for something that has one answer. Dropping the future cancels the call.
+    async fn ask(&self, api: &Api, command: Command) -> Result<Answer, Status> {
+        let namespace = self.namespace();
+        let call = api.shard(namespace).call(namespace, command);
+        let outcome = self.deadline.bound(call.outcome()).await?;
+        Ok(outcome.map_err(ApiError::from)?)
+    }
+}

@@ -1,0 +1,325 @@
+//! Builds a state from its records, and lists the records of a state.
+
+use smallvec::SmallVec;
+
+use super::command::Mode;
+use super::limits::HOLDERS_PER_LOCK_MAX;
+use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::record::*;
+use super::request::{Done, What, done_value};
+use super::state::*;
+use super::time::{Time, WallTime};
+use super::timer::{Expiry, Timer};
+
+use std::time::Duration;
+
+/// Takes a shard's records, in ascending order of their keys, and gives its state.
+#[derive(Debug, Default)]
+pub struct Loader {
+    state: State,
+    /// The lock that the last record was of: grants of one lock come one behind the other.
+    last_lock: Option<LockIx>,
+}
+
+impl State {
+    /// Starts to load a state.
+    pub fn loader() -> Loader {
+        Loader::default()
+    }
+
+    /// Every record of this state, in ascending order of their keys: what a store has to hold for a
+    /// loader to make this state again.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = vec![Record {
+            key: Key::Shard,
+            value: Value::Shard(self.shard_value()),
+        }];
+        let mut add = |key, value| records.push(Record { key, value });
+        for (index, _) in self.leases.iter() {
+            add(self.lease_key(index), Value::Lease(self.lease_value(index)));
+        }
+        for (_, lock) in self.locks.iter() {
+            let space = &self.space_of(lock.space).name;
+            if let Some(reserved) = &lock.reserved {
+                let destroy_after_nanos = nanos(reserved.destroy_after);
+                add(
+                    Key::Lock(space.clone(), lock.name.clone()),
+                    Value::Lock(LockValue {
+                        destroy_after_nanos,
+                    }),
+                );
+            }
+        }
+        for (index, grant) in self.grants.iter() {
+            let lock = &self.locks[grant.lock];
+            let space = self.space_of(lock.space).name.clone();
+            let key = Key::Grant(space, lock.name.clone(), grant.fencing_token);
+            add(key, Value::Grant(self.grant_value(index)));
+        }
+        for (key, value) in self.durable_waiters() {
+            add(key, Value::Waiter(value));
+        }
+        for space in &self.spaces {
+            for (id, known) in &space.requests {
+                if let What::Done(done, _) = &known.what {
+                    let key = Key::Request(space.name.clone(), id.clone());
+                    add(key, Value::Request(done_value(known.fingerprint, done)));
+                }
+            }
+        }
+        records.sort_by(|a, b| a.key.cmp(&b.key));
+        records
+    }
+}
+
+impl Loader {
+    /// Takes one record as stored.
+    ///
+    /// Fails on what is no record, and on one that refers to something that is not there.
+    pub fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), Damage> {
+        let Record { key, value } = Record::decode(key, value)?;
+        match (key, value) {
+            (Key::Shard, Value::Shard(value)) => self.shard(&value),
+            (Key::Lease(space, id), Value::Lease(value)) => self.lease(&space, id, value),
+            (Key::Lock(space, name), Value::Lock(value)) => self.reserved(&space, &name, &value)?,
+            (Key::Grant(space, name, token), Value::Grant(value)) => {
+                self.grant(&space, &name, token, value)?;
+            }
+            (Key::Waiter(space, name, arrival), Value::Waiter(value)) => {
+                self.waiter(&space, &name, arrival, value)?;
+            }
+            (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
+            (key, _) => return Err(Damage(format!("the value of {key:?} is of another kind"))),
+        }
+        Ok(())
+    }
+
+    /// The state.
+    pub fn finish(self) -> State {
+        let mut state = self.state;
+        // Waiters whose place was not durable are gone, so whoever is first now may fit.
+        let waited_for: Vec<LockIx> = state
+            .locks
+            .iter()
+            .filter(|(_, lock)| lock.line.is_some())
+            .map(|(index, _)| index)
+            .collect();
+        for lock in waited_for {
+            state.timers.set(state.now, Timer::Serve(lock));
+        }
+        state
+    }
+
+    fn shard(&mut self, value: &ShardValue) {
+        let state = &mut self.state;
+        state.now = Time::from_nanos(value.clock_nanos);
+        state.clock_committed = state.now;
+        state.last_fencing_token = value.last_fencing_token;
+        state.last_arrival = value.last_arrival;
+    }
+
+    fn lease(&mut self, space: &Namespace, id: LeaseId, value: LeaseValue) {
+        let state = &mut self.state;
+        let space = state.space(space);
+        state.insert_lease(Lease {
+            space,
+            id,
+            expiry: expiry(state.now, value.ttl_nanos, value.ends_nanos),
+            about: about(&value.owner, value.metadata),
+            created_at: WallTime(value.created_at_ms),
+            grants: Default::default(),
+            waiters: Default::default(),
+            session: None,
+        });
+    }
+
+    fn reserved(
+        &mut self,
+        space: &Namespace,
+        name: &LockName,
+        value: &LockValue,
+    ) -> Result<(), Damage> {
+        let lock = self.lock(space, name)?;
+        let state = &mut self.state;
+        let destroy_after = Duration::from_nanos(value.destroy_after_nanos);
+        let timer = state.now + destroy_after;
+        state.timers.set(timer, Timer::Reserved(lock));
+        state.locks[lock].reserved = Some(Box::new(Reserved {
+            destroy_after,
+            last_used: state.now,
+            timer,
+        }));
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        space: &Namespace,
+        name: &LockName,
+        fencing_token: u64,
+        value: HoldValue,
+    ) -> Result<(), Damage> {
+        let lock = self.lock(space, name)?;
+        let ask = self.ask(lock, &value)?;
+        let state = &mut self.state;
+        if fencing_token > state.last_fencing_token {
+            return Err(Damage(format!(
+                "the lock {name} has the fencing token {fencing_token}, above the highest ever given, {}",
+                state.last_fencing_token
+            )));
+        }
+        let holders = &state.locks[lock].holders;
+        let fits = match holders.first() {
+            None => true,
+            Some(first) => {
+                ask.mode == Mode::Shared
+                    && state.grants[*first].mode == Mode::Shared
+                    && holders.len() < HOLDERS_PER_LOCK_MAX as usize
+            }
+        };
+        if !fits {
+            return Err(Damage(format!(
+                "the lock {name} has holders that exclude each other"
+            )));
+        }
+        let kept_by = match ask.keeper {
+            Keeper::Nothing => KeptBy::Nothing,
+            Keeper::Ttl(_) => KeptBy::Own(expiry(state.now, value.ttl_nanos, value.ends_nanos)),
+            Keeper::Lease(lease) => KeptBy::Lease(lease),
+        };
+        state.insert_grant(Grant {
+            lock,
+            fencing_token,
+            mode: ask.mode,
+            open: ask.open,
+            max_shared: ask.max_shared,
+            told: 0,
+            kept_by,
+            about: ask.about,
+            acquired_at: WallTime(value.acquired_at_ms),
+            session: None,
+            request: ask.request.map(Box::new),
+        });
+        Ok(())
+    }
+
+    fn waiter(
+        &mut self,
+        space: &Namespace,
+        name: &LockName,
+        arrival: u64,
+        value: HoldValue,
+    ) -> Result<(), Damage> {
+        let lock = self.lock(space, name)?;
+        let ask = self.ask(lock, &value)?;
+        self.state.insert_waiter(Waiter {
+            lock,
+            arrival,
+            calls: SmallVec::new(),
+            ask,
+            deadline: Time::from_nanos(value.ends_nanos),
+            told: 0,
+        });
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        space: &Namespace,
+        id: RequestId,
+        value: RequestValue,
+    ) -> Result<(), Damage> {
+        let done = match value.outcome {
+            Some(OutcomeValue::Granted(token)) => {
+                Done::Granted(token, WallTime(value.acquired_at_ms))
+            }
+            Some(OutcomeValue::Released(_)) => Done::Released,
+            Some(OutcomeValue::Reserved(name)) => {
+                Done::Reserved(LockName::new(&name).map_err(|invalid| Damage(invalid.to_string()))?)
+            }
+            Some(OutcomeValue::Lease(bytes)) => match read_lease_id(&bytes)? {
+                Some(lease) => Done::Lease(lease),
+                None => {
+                    return Err(Damage(format!(
+                        "the request {id} made a lease without an id"
+                    )));
+                }
+            },
+            Some(OutcomeValue::Revoked(count)) => Done::Revoked(count as usize),
+            Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
+            None => return Err(Damage(format!("the request {id} has no outcome"))),
+        };
+        let space = self.state.space(space);
+        self.state.keep_request(space, id, value.fingerprint, done);
+        Ok(())
+    }
+
+    /// The lock of that name, made where there is none.
+    fn lock(&mut self, space: &Namespace, name: &LockName) -> Result<LockIx, Damage> {
+        if let Some(last) = self.last_lock {
+            let lock = &self.state.locks[last];
+            if lock.name == *name && self.state.space_of(lock.space).name == *space {
+                return Ok(last);
+            }
+        }
+        let space = self.state.space(space);
+        let lock = self
+            .state
+            .lock_to_use(space, name)
+            .map_err(|_| Damage("there are more locks than a namespace may have".to_owned()))?;
+        self.last_lock = Some(lock);
+        Ok(lock)
+    }
+
+    fn ask(&self, lock: LockIx, value: &HoldValue) -> Result<Ask, Damage> {
+        let space = self.state.locks[lock].space;
+        let keeper = match (read_lease_id(&value.lease)?, value.ttl_nanos) {
+            (Some(id), _) => match self.state.find_lease(space, id) {
+                Some(lease) => Keeper::Lease(lease),
+                None => {
+                    let name = &self.state.locks[lock].name;
+                    return Err(Damage(format!(
+                        "the lock {name} hangs on a lease that is not there"
+                    )));
+                }
+            },
+            (None, 0) => Keeper::Nothing,
+            (None, ttl) => Keeper::Ttl(Duration::from_nanos(ttl)),
+        };
+        let request = if value.request_id.is_empty() {
+            None
+        } else {
+            let id =
+                RequestId::new(&value.request_id).map_err(|invalid| Damage(invalid.to_string()))?;
+            Some((id, value.fingerprint))
+        };
+        Ok(Ask {
+            mode: if value.shared {
+                Mode::Shared
+            } else {
+                Mode::Exclusive
+            },
+            max_shared: (value.max_shared > 0).then_some(value.max_shared),
+            open: value.open,
+            keeper,
+            about: about(&value.owner, value.metadata.clone()),
+            session: None,
+            request,
+        })
+    }
+}
+
+fn about(
+    owner: &str,
+    metadata: std::collections::BTreeMap<String, String>,
+) -> Option<std::sync::Arc<About>> {
+    (!owner.is_empty() || !metadata.is_empty()).then(|| About::trusted(owner, metadata))
+}
+
+fn expiry(now: Time, ttl_nanos: u64, committed_nanos: u64) -> Expiry {
+    Expiry::loaded(
+        now,
+        Duration::from_nanos(ttl_nanos),
+        Time::from_nanos(committed_nanos),
+    )
+}

@@ -1,0 +1,402 @@
+//! What is durable: one record per lease, reserved lock, grant, durable place in line and
+//! remembered request, and one for the shard itself.
+//!
+//! A change always writes a whole record, so that replaying changes in order, from any point that
+//! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
+//! for ever, so that what an older version wrote stays readable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prost::Message as _;
+
+use super::name::{LeaseId, LockName, Namespace, RequestId};
+use super::time::Time;
+
+/// A change to make durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The record is there from now on, in place of an earlier one with its key.
+    Put(Record),
+    /// There is no record with this key any more.
+    Delete(Key),
+}
+
+/// Under what a record is kept. The order of the variants is the order in which a shard is loaded:
+/// what a record refers to comes before it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The shard itself.
+    Shard,
+    /// A shared lease.
+    Lease(Namespace, LeaseId),
+    /// A reserved lock.
+    Lock(Namespace, LockName),
+    /// A grant, by its fencing token.
+    Grant(Namespace, LockName, u64),
+    /// A place in line, by its order of arrival.
+    Waiter(Namespace, LockName, u64),
+    /// A remembered request.
+    Request(Namespace, RequestId),
+}
+
+/// A record with its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its key.
+    pub key: Key,
+    /// What it says.
+    pub value: Value,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of the shard.
+    Shard(ShardValue),
+    /// Of a lease.
+    Lease(LeaseValue),
+    /// Of a reserved lock.
+    Lock(LockValue),
+    /// Of a grant.
+    Grant(HoldValue),
+    /// Of a place in line.
+    Waiter(HoldValue),
+    /// Of a remembered request.
+    Request(RequestValue),
+}
+
+/// The shard's counters.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ShardValue {
+    /// The clock at this commit.
+    #[prost(uint64, tag = "1")]
+    pub clock_nanos: u64,
+    /// The highest fencing token ever given.
+    #[prost(uint64, tag = "2")]
+    pub last_fencing_token: u64,
+    /// The highest order of arrival ever given.
+    #[prost(uint64, tag = "3")]
+    pub last_arrival: u64,
+}
+
+/// A shared lease.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LeaseValue {
+    /// The TTL.
+    #[prost(uint64, tag = "1")]
+    pub ttl_nanos: u64,
+    /// The end, as far as it was committed; it counts for long leases only.
+    #[prost(uint64, tag = "2")]
+    pub ends_nanos: u64,
+    /// When it was made, by the wall clock.
+    #[prost(uint64, tag = "3")]
+    pub created_at_ms: u64,
+    /// Whose it is.
+    #[prost(string, tag = "4")]
+    pub owner: String,
+    /// What the owner says of itself.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A reserved lock.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LockValue {
+    /// How long it stays unused.
+    #[prost(uint64, tag = "1")]
+    pub destroy_after_nanos: u64,
+}
+
+/// A grant or a place in line.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HoldValue {
+    /// Shared, or else exclusive.
+    #[prost(bool, tag = "1")]
+    pub shared: bool,
+    /// The most holders at once; 0: no bound.
+    #[prost(uint32, tag = "2")]
+    pub max_shared: u32,
+    /// Whether whoever knows the lock's name may renew and release it.
+    #[prost(bool, tag = "3")]
+    pub open: bool,
+    /// The TTL of its own lease; 0: it has none.
+    #[prost(uint64, tag = "4")]
+    pub ttl_nanos: u64,
+    /// Of a grant: the end of its own lease, as far as it was committed. Of a place in line: when
+    /// the wait times out.
+    #[prost(uint64, tag = "5")]
+    pub ends_nanos: u64,
+    /// The shared lease, 16 bytes; empty: none.
+    #[prost(bytes = "vec", tag = "6")]
+    pub lease: Vec<u8>,
+    /// When the grant was made, by the wall clock.
+    #[prost(uint64, tag = "7")]
+    pub acquired_at_ms: u64,
+    /// Who asked.
+    #[prost(string, tag = "8")]
+    pub owner: String,
+    /// What it said of itself.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub metadata: BTreeMap<String, String>,
+    /// The request id that it was asked with; empty: none.
+    #[prost(string, tag = "10")]
+    pub request_id: String,
+    /// The fingerprint of that request.
+    #[prost(fixed64, tag = "11")]
+    pub fingerprint: u64,
+}
+
+/// The outcome of a request.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RequestValue {
+    /// The fingerprint of its parameters.
+    #[prost(fixed64, tag = "1")]
+    pub fingerprint: u64,
+    /// The outcome.
+    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7")]
+    pub outcome: Option<OutcomeValue>,
+    /// Of a grant: when it was made, by the wall clock.
+    #[prost(uint64, tag = "8")]
+    pub acquired_at_ms: u64,
+}
+
+/// What a remembered request came to.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum OutcomeValue {
+    /// A grant, by its fencing token.
+    #[prost(uint64, tag = "2")]
+    Granted(u64),
+    /// A release.
+    #[prost(bool, tag = "3")]
+    Released(bool),
+    /// A reserved lock, by its name.
+    #[prost(string, tag = "4")]
+    Reserved(String),
+    /// A lease, by its id.
+    #[prost(bytes, tag = "5")]
+    Lease(Vec<u8>),
+    /// A revoked lease, and how many grants ended with it.
+    #[prost(uint64, tag = "6")]
+    Revoked(u64),
+    /// A forced release of so many grants.
+    #[prost(uint64, tag = "7")]
+    Forced(u64),
+}
+
+/// What can't be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(pub String);
+
+const SHARD: u8 = 0;
+const LEASE: u8 = 1;
+const LOCK: u8 = 2;
+const GRANT: u8 = 3;
+const WAITER: u8 = 4;
+const REQUEST: u8 = 5;
+
+impl Key {
+    /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
+    /// ends one.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        match self {
+            Key::Shard => bytes.push(SHARD),
+            Key::Lease(namespace, id) => {
+                start(&mut bytes, LEASE, namespace);
+                bytes.extend_from_slice(&id.0.to_be_bytes());
+            }
+            Key::Lock(namespace, lock) => {
+                start(&mut bytes, LOCK, namespace);
+                bytes.extend_from_slice(lock.as_str().as_bytes());
+            }
+            Key::Grant(namespace, lock, number) => {
+                numbered(&mut bytes, GRANT, namespace, lock, *number);
+            }
+            Key::Waiter(namespace, lock, number) => {
+                numbered(&mut bytes, WAITER, namespace, lock, *number);
+            }
+            Key::Request(namespace, id) => {
+                start(&mut bytes, REQUEST, namespace);
+                bytes.extend_from_slice(id.as_str().as_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// Reads a key's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Key, Damage> {
+        read_key(bytes).ok_or_else(|| Damage(format!("no key of a record: {bytes:02x?}")))
+    }
+}
+
+fn start(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace) {
+    bytes.push(kind);
+    bytes.extend_from_slice(namespace.as_str().as_bytes());
+    bytes.push(0);
+}
+
+fn numbered(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace, lock: &LockName, number: u64) {
+    start(bytes, kind, namespace);
+    bytes.extend_from_slice(lock.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&number.to_be_bytes());
+}
+
+fn read_key(bytes: &[u8]) -> Option<Key> {
+    let (kind, rest) = bytes.split_first()?;
+    if *kind == SHARD {
+        return rest.is_empty().then_some(Key::Shard);
+    }
+    let (namespace, rest) = split_zero(rest)?;
+    let namespace = Namespace::new(namespace).ok()?;
+    Some(match *kind {
+        LEASE => Key::Lease(
+            namespace,
+            LeaseId(u128::from_be_bytes(rest.try_into().ok()?)),
+        ),
+        LOCK => Key::Lock(
+            namespace,
+            LockName::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
+        GRANT | WAITER => {
+            let (lock, number) = split_zero(rest)?;
+            let lock = LockName::new(lock).ok()?;
+            let number = u64::from_be_bytes(number.try_into().ok()?);
+            if *kind == GRANT {
+                Key::Grant(namespace, lock, number)
+            } else {
+                Key::Waiter(namespace, lock, number)
+            }
+        }
+        REQUEST => Key::Request(
+            namespace,
+            RequestId::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
+        _ => return None,
+    })
+}
+
+fn split_zero(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
+    Some((text, bytes.get(end + 1..)?))
+}
+
+impl Record {
+    /// Appends the value's bytes.
+    pub fn encode_value(&self, bytes: &mut Vec<u8>) {
+        // Encoding fails only where the buffer can't grow, and a vector can.
+        let _ = match &self.value {
+            Value::Shard(value) => value.encode(bytes),
+            Value::Lease(value) => value.encode(bytes),
+            Value::Lock(value) => value.encode(bytes),
+            Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
+            Value::Request(value) => value.encode(bytes),
+        };
+    }
+
+    /// Reads a record.
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, Damage> {
+        let key = Key::decode(key)?;
+        let read = match &key {
+            Key::Shard => ShardValue::decode(value).map(Value::Shard),
+            Key::Lease(..) => LeaseValue::decode(value).map(Value::Lease),
+            Key::Lock(..) => LockValue::decode(value).map(Value::Lock),
+            Key::Grant(..) => HoldValue::decode(value).map(Value::Grant),
+            Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
+            Key::Request(..) => RequestValue::decode(value).map(Value::Request),
+        };
+        match read {
+            Ok(value) => Ok(Record { key, value }),
+            Err(error) => Err(Damage(format!("the value of {key:?}: {error}"))),
+        }
+    }
+}
+
+/// A span as stored.
+pub(super) fn nanos(span: Duration) -> u64 {
+    (Time::ZERO + span).as_nanos()
+}
+
+/// The id of a lease as stored; `None` where there is none, an error where it is no id.
+pub(super) fn read_lease_id(bytes: &[u8]) -> Result<Option<LeaseId>, Damage> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    match bytes.try_into() {
+        Ok(id) => Ok(Some(LeaseId(u128::from_be_bytes(id)))),
+        Err(_) => Err(Damage(format!("a lease id of {} bytes", bytes.len()))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        "[^\\p{C}]{1,8}"
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        let ns = || name().prop_map(|text| Namespace::new(&text).unwrap());
+        let lock = || name().prop_map(|text| LockName::new(&text).unwrap());
+        prop_oneof![
+            Just(Key::Shard),
+            (ns(), any::<u128>()).prop_map(|(ns, id)| Key::Lease(ns, LeaseId(id))),
+            (ns(), lock()).prop_map(|(ns, lock)| Key::Lock(ns, lock)),
+            (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Grant(ns, lock, n)),
+            (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
+            (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_reads_back_as_it_was_written(key in key()) {
+            prop_assert_eq!(Key::decode(&key.encode()).unwrap(), key);
+        }
+
+        #[test]
+        fn keys_sort_as_their_bytes_do(a in key(), b in key()) {
+            prop_assert_eq!(a.cmp(&b), a.encode().cmp(&b.encode()));
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            value in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let _ = Record::decode(&key, &value);
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let record = Record {
+            key: Key::Grant(
+                Namespace::new("ci").unwrap(),
+                LockName::new("deploy").unwrap(),
+                7,
+            ),
+            value: Value::Grant(HoldValue {
+                shared: true,
+                max_shared: 3,
+                ttl_nanos: 5,
+                owner: "me".to_owned(),
+                request_id: "r".to_owned(),
+                fingerprint: 9,
+                ..HoldValue::default()
+            }),
+        };
+        let mut value = Vec::new();
+        record.encode_value(&mut value);
+        assert_eq!(
+            Record::decode(&record.key.encode(), &value).unwrap(),
+            record
+        );
+    }
+}

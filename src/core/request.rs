@@ -1,0 +1,242 @@
+//! The memory of requests, which makes retries safe: the same id gets the same outcome.
+//!
+//! Only what changed something is remembered: a refusal may be asked for again.
+
+use std::hash::{Hash, Hasher};
+
+use super::command::*;
+use super::limits::*;
+use super::name::{LeaseId, LockName, RequestId};
+use super::record::{Key, OutcomeValue, RequestValue, Value};
+use super::state::{Ask, Out, SpaceIx, State, WaiterIx};
+use super::time::{Time, WallTime};
+use super::timer::Timer;
+
+/// What is known of a request id.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    pub(super) fingerprint: u64,
+    pub(super) what: What,
+}
+
+/// Where a remembered request stands.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// It stands in line.
+    Waiting(WaiterIx),
+    /// It came to this, and is forgotten at that time.
+    Done(Done, Time),
+}
+
+/// What a request came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Granted(u64, WallTime),
+    Released,
+    Reserved(LockName),
+    Lease(LeaseId),
+    Revoked(usize),
+    Forced(usize),
+}
+
+/// What to do with a request that has an id.
+pub(super) enum Recall {
+    /// It is new; where it has an id, it is to be remembered under this.
+    New(Option<(RequestId, u64)>),
+    /// It was refused, and has been told so.
+    Refused,
+    /// It stands in line already.
+    Waiting(WaiterIx),
+    /// It is done already.
+    Done(Done),
+}
+
+/// A hash that is the same in every process and version: FNV-1a, 64 bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Fnv1a {
+        Fnv1a(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The fingerprint of a request's parameters.
+pub(super) fn fingerprint(parameters: impl Hash) -> u64 {
+    let mut hasher = Fnv1a::default();
+    parameters.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The fingerprint of an acquire: of everything but how long it waits and through which session it
+/// came, which a retry may change.
+pub(super) fn acquire_fingerprint(acquire: &Acquire) -> u64 {
+    fingerprint((
+        "acquire",
+        &acquire.lock,
+        acquire.mode,
+        acquire.max_shared,
+        acquire.hold,
+        &acquire.about,
+        acquire.must_exist,
+        acquire.open,
+    ))
+}
+
+impl State {
+    /// Looks up a request id; a conflict or a full memory is refused here.
+    pub(super) fn recall(
+        &self,
+        call: CallId,
+        space: SpaceIx,
+        id: Option<RequestId>,
+        fingerprint: impl FnOnce() -> u64,
+        out: &mut Out,
+    ) -> Recall {
+        let Some(id) = id else {
+            return Recall::New(None);
+        };
+        let requests = &self.space_of(space).requests;
+        let fingerprint = fingerprint();
+        match requests.get(&id) {
+            Some(known) if known.fingerprint != fingerprint => {
+                out.refuse(call, Refusal::RequestIdReused(id));
+                Recall::Refused
+            }
+            Some(known) => match &known.what {
+                What::Waiting(waiter) => Recall::Waiting(*waiter),
+                What::Done(done, _) => Recall::Done(done.clone()),
+            },
+            None if requests.len() >= REQUESTS_PER_NAMESPACE_MAX => {
+                let refusal = Refusal::LimitReached {
+                    what: "request ids to remember",
+                    max: REQUESTS_PER_NAMESPACE_MAX,
+                };
+                out.refuse(call, refusal);
+                Recall::Refused
+            }
+            None => Recall::New(Some((id, fingerprint))),
+        }
+    }
+
+    /// Remembers that a request stands in line.
+    pub(super) fn remember_waiting(&mut self, space: SpaceIx, ask: &Ask, waiter: WaiterIx) {
+        if let Some((id, fingerprint)) = &ask.request {
+            let known = Remembered {
+                fingerprint: *fingerprint,
+                what: What::Waiting(waiter),
+            };
+            self.space_mut(space).requests.insert(id.clone(), known);
+        }
+    }
+
+    /// Remembers what a request came to.
+    pub(super) fn remember(
+        &mut self,
+        space: SpaceIx,
+        request: Option<(RequestId, u64)>,
+        done: Done,
+        out: &mut Out,
+    ) {
+        let Some((id, fingerprint)) = request else {
+            return;
+        };
+        let key = Key::Request(self.space_of(space).name.clone(), id.clone());
+        out.put(key, Value::Request(done_value(fingerprint, &done)));
+        self.keep_request(space, id, fingerprint, done);
+    }
+
+    /// Keeps a remembered request for its time, without committing it.
+    pub(super) fn keep_request(
+        &mut self,
+        space: SpaceIx,
+        id: RequestId,
+        fingerprint: u64,
+        done: Done,
+    ) {
+        let until = self.now + REQUEST_MEMORY;
+        let known = Remembered {
+            fingerprint,
+            what: What::Done(done, until),
+        };
+        self.space_mut(space).requests.insert(id.clone(), known);
+        if self.request_order.is_empty() {
+            self.timers.set(until, Timer::Requests);
+        }
+        self.request_order.push_back((until, space, id));
+    }
+
+    /// Forgets a request whose waiter has left the line.
+    pub(super) fn forget_waiting(&mut self, space: SpaceIx, ask: &Ask) {
+        if let Some((id, _)) = &ask.request {
+            self.space_mut(space).requests.remove(id);
+        }
+    }
+
+    /// Forgets a request whose grant was given back: nobody has seen its outcome.
+    pub(super) fn forget_done(&mut self, space: SpaceIx, id: &RequestId, out: &mut Out) {
+        let space = self.space_mut(space);
+        if space.requests.remove(id).is_some() {
+            out.delete(Key::Request(space.name.clone(), id.clone()));
+        }
+    }
+
+    pub(super) fn requests_are_due(&mut self, out: &mut Out) {
+        for _ in 0..TIMERS_PER_TICK_MAX {
+            let Some((until, ..)) = self.request_order.front() else {
+                return;
+            };
+            if *until > self.now {
+                break;
+            }
+            let Some((until, space, id)) = self.request_order.pop_front() else {
+                return;
+            };
+            // The id may have been forgotten, and even used anew, before its time.
+            let space = self.space_mut(space);
+            let due = space
+                .requests
+                .get(&id)
+                .is_some_and(|known| matches!(known.what, What::Done(_, at) if at == until));
+            if due {
+                space.requests.remove(&id);
+                out.delete(Key::Request(space.name.clone(), id));
+            }
+        }
+        if let Some((until, ..)) = self.request_order.front() {
+            self.timers.set(*until, Timer::Requests);
+        }
+    }
+}
+
+/// A remembered outcome as stored.
+pub(super) fn done_value(fingerprint: u64, done: &Done) -> RequestValue {
+    let mut value = RequestValue {
+        fingerprint,
+        ..RequestValue::default()
+    };
+    value.outcome = Some(match done {
+        Done::Granted(fencing_token, at) => {
+            value.acquired_at_ms = at.0;
+            OutcomeValue::Granted(*fencing_token)
+        }
+        Done::Released => OutcomeValue::Released(true),
+        Done::Reserved(lock) => OutcomeValue::Reserved(lock.to_string()),
+        Done::Lease(id) => OutcomeValue::Lease(id.0.to_be_bytes().to_vec()),
+        Done::Revoked(count) => OutcomeValue::Revoked(*count as u64),
+        Done::Forced(count) => OutcomeValue::Forced(*count as u64),
+    });
+    value
+}
