@@ -2,9 +2,12 @@
 //!
 //! An adapter holds no rule of the service and no state of its own.
 
+pub mod dialects;
 pub mod error;
 mod grant_token;
 pub mod grpc;
+pub mod http;
+pub mod rest;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

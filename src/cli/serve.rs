@@ -76,7 +76,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let data_dir = config.data_dir.clone();
     match (store, &data_dir) {
         (StoreKind::Embedded, Some(dir)) => {
-            tracing::info!(data_dir = %dir.display(), "state is kept in {}", dir.display());
+            tracing::info!(data_dir = %dir.display(), "state is kept on disk");
         }
         _ => tracing::warn!("state is kept in memory and gone when the server ends"),
     }
@@ -91,7 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         tracing::warn!("everyone who can reach this server may use it: there is no API token");
     }
     let address = server.local_addr();
-    tracing::info!(%address, "listening on http://{address}");
+    tracing::info!("listening on http://{address}");
 
     let first = signals.next().await;
     tracing::info!(signal = first.name, "stopping");

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use fundu::{CustomDurationParser, CustomTimeUnit, TimeUnit};
 use serde::{Deserialize, Deserializer};
 
 use super::StartError;
@@ -18,6 +17,7 @@ use super::limits::{
 };
 use super::logs::LogFormat;
 use super::tokens::TokenEntry;
+use crate::api::http::duration::parse_duration;
 use crate::core::limits::TTL_DEFAULT;
 use crate::core::{Invalid, check_ttl};
 
@@ -326,37 +326,6 @@ pub(super) fn describe_toml(text: &str, error: &toml::de::Error) -> String {
         Some(line) => format!("line {line}: {message}"),
         None => message,
     }
-}
-
-/// Reads a duration: a number and a unit, `ns`, `us`, `ms`, `s`, `m`, `h` or `d`, once or more; or 0.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [CustomTimeUnit<'_>; 7] = [
-        CustomTimeUnit::with_default(TimeUnit::NanoSecond, &["ns"]),
-        CustomTimeUnit::with_default(TimeUnit::MicroSecond, &["us", "µs", "μs"]),
-        CustomTimeUnit::with_default(TimeUnit::MilliSecond, &["ms"]),
-        CustomTimeUnit::with_default(TimeUnit::Second, &["s"]),
-        CustomTimeUnit::with_default(TimeUnit::Minute, &["m"]),
-        CustomTimeUnit::with_default(TimeUnit::Hour, &["h"]),
-        CustomTimeUnit::with_default(TimeUnit::Day, &["d"]),
-    ];
-    let expected = || format!("{text:?} is no duration; expected one such as 30s, 1h30m or 2d");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    // A number without a unit could mean anything.
-    if text.ends_with(|last: char| last.is_ascii_digit() || last == '.') {
-        return Err(expected());
-    }
-    CustomDurationParser::builder()
-        .time_units(&UNITS)
-        .parse_multiple(None)
-        .disable_exponent()
-        .disable_infinity()
-        .build()
-        .parse(text)
-        .ok()
-        .and_then(|span| Duration::try_from(span).ok())
-        .ok_or_else(expected)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

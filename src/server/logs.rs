@@ -47,5 +47,10 @@ pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), StartError> 
         LogFormat::Text => logs.with_target(false).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
+    // A defect is logged like everything else, and by its place alone: its message may hold anything.
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(place) => tracing::error!(%place, "the server has a defect (panic)"),
+        None => tracing::error!("the server has a defect (panic)"),
+    }));
     Ok(())
 }

@@ -36,7 +36,7 @@ use self::health::Phase;
 use self::origin::Origins;
 use self::serve::Connections;
 use self::tokens::{TokenTable, TokensFile};
-use crate::api::Api;
+use crate::api::{Api, grpc};
 use crate::core::Namespace;
 
 /// The namespace of those who need no token.
@@ -49,6 +49,7 @@ pub struct Server {
     front: Arc<Front>,
     connections: Connections,
     api: Api,
+    health: grpc::Health,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -104,7 +105,8 @@ impl Server {
             }
         })
         .await?;
-        front.open(api.clone(), router::assemble(&api, &config));
+        let health = grpc::Health::new();
+        front.open(api.clone(), router::assemble(&api, &config, &health)?);
         let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
         starting.background.push(tokio::spawn(checking));
         Ok(Server {
@@ -112,6 +114,7 @@ impl Server {
             front,
             connections,
             api,
+            health,
             background: std::mem::take(&mut starting.background),
         })
     }
@@ -133,6 +136,7 @@ impl Server {
     /// finished by the deadline are cut off.
     pub async fn shutdown(mut self, deadline: Duration) {
         self.front.lifecycle.advance(Phase::Stopping);
+        self.health.set_serving(false).await;
         self.api.stop_accepting();
         self.connections.drain();
         if timeout(deadline, self.connections.drained()).await.is_err() {
@@ -222,7 +226,7 @@ fn connections_max(config: &Config) -> usize {
         Err(_) => wanted,
     };
     if allowed < wanted {
-        tracing::info!(allowed, "the limit of open files bounds the connections");
+        tracing::debug!(allowed, "the limit of open files bounds the connections");
     }
     usize::try_from(allowed).unwrap_or(usize::MAX)
 }

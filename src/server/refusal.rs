@@ -1,16 +1,12 @@
 //! Answers that the server gives before any surface is asked, in the shape of the surface that the
 //! caller speaks.
 
-use std::collections::HashMap;
-
-use axum::Json;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::{HeaderValue, header};
-use serde_json::json;
 use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::api::{ApiError, Reason};
+use crate::api::ApiError;
+use crate::api::http::error_response;
 
 /// What a request speaks, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,53 +40,15 @@ impl Speaks {
 /// Says `error` to whoever sent a request with this path and content type.
 pub(super) fn refuse(error: &ApiError, path: &str, content_type: Option<&HeaderValue>) -> Response {
     match (Speaks::of(content_type), content_type) {
-        (Speaks::Http, _) => http(error, path),
+        (Speaks::Http, _) => error_response(path, error.clone()),
         // A browser must be answered in the type that it asked in.
         (Speaks::GrpcWeb, Some(kind)) => {
-            let mut response = grpc(error);
+            let mut response = Status::from(error.clone()).into_http();
             response
                 .headers_mut()
                 .insert(header::CONTENT_TYPE, kind.clone());
             response
         }
-        _ => grpc(error),
+        _ => Status::from(error.clone()).into_http(),
     }
-}
-
-fn grpc(error: &ApiError) -> Response {
-    let mut details = ErrorDetails::with_error_info(
-        error.reason.as_str(),
-        "holdfast",
-        HashMap::<String, String>::new(),
-    );
-    if let Some(after) = error.reason.retry_after() {
-        details.set_retry_info(Some(after));
-    }
-    let status =
-        Status::with_error_details(error.reason.grpc_code(), error.message.clone(), details);
-    status.into_http()
-}
-
-fn http(error: &ApiError, path: &str) -> Response {
-    let status = error.reason.http_status();
-    let body = Json(json!({ "error": {
-        "code": status.as_u16(),
-        "reason": error.reason.as_str(),
-        "message": error.message,
-    }}));
-    let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if error.reason == Reason::Unauthenticated {
-        let scheme = match path.starts_with("/api/") {
-            true => "Bearer realm=\"holdfast\"",
-            false => "Basic realm=\"holdfast\"",
-        };
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
-    }
-    if let Some(after) = error.reason.retry_after() {
-        let seconds = after.as_secs_f64().ceil() as u64;
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    }
-    response
 }

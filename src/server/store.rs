@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::config::StoreKind;
-use crate::store::{MemoryStore, Store};
+use crate::store::{EmbeddedStore, MemoryStore, Store};
 
 /// Opens the store. Blocks.
 pub(super) fn open_store(
     kind: StoreKind,
-    _data_dir: Option<&Path>,
+    data_dir: Option<&Path>,
 ) -> Result<Arc<dyn Store>, StartError> {
     match kind {
         StoreKind::Memory => {
@@ -18,6 +18,11 @@ pub(super) fn open_store(
             getrandom::fill(&mut server_key).map_err(StartError::Randomness)?;
             Ok(Arc::new(MemoryStore::new(server_key)))
         }
-        StoreKind::Embedded => Err(StartError::NoDataDir),
+        StoreKind::Embedded => {
+            let data_dir = data_dir.ok_or(StartError::NoDataDir)?;
+            let store =
+                EmbeddedStore::open(data_dir).map_err(|source| StartError::Store { source })?;
+            Ok(Arc::new(store))
+        }
     }
 }

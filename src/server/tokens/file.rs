@@ -181,6 +181,7 @@ impl TokensFile {
         let lock_path = self.dir.join(LOCK_FILE);
         let lock =
             private(OpenOptions::new().truncate(false), &lock_path).map_err(at(&lock_path))?;
+        give_to_owner_of(&self.dir, &lock).map_err(at(&lock_path))?;
         lock.lock().map_err(at(&lock_path))?;
 
         let mut contents = Contents {
@@ -194,6 +195,7 @@ impl TokensFile {
         let new_path = self.dir.join(NEW_FILE);
         let write = || -> io::Result<()> {
             let mut file = private(OpenOptions::new().truncate(true), &new_path)?;
+            give_to_owner_of(&self.dir, &file)?;
             file.write_all(BANNER.as_bytes())?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
@@ -203,6 +205,16 @@ impl TokensFile {
         write().map_err(at(&new_path))?;
         Ok(done)
     }
+}
+
+/// What root writes into the directory of a server that runs as another user, that user must be able
+/// to read.
+fn give_to_owner_of(dir: &Path, file: &File) -> io::Result<()> {
+    let (owner, own) = (fs::metadata(dir)?, file.metadata()?);
+    if owner.uid() == own.uid() {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Opens a file that nobody else may read.

@@ -1,0 +1,221 @@
+//! The webmutex dialect: `/reserve`, `/grab`, `/release`, `/status`.
+//!
+//! A mutex must have been reserved, or be held, to be known. Its token is the grant token, so a
+//! token of an earlier grab releases nothing.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::{Asked, Dialects, status_of};
+use crate::api::http::fields::Ttl;
+use crate::api::http::paths::webmutex as paths;
+use crate::api::http::view::seconds;
+use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::{ApiError, Reason, fresh_lock_name};
+use crate::core::limits::DESTROY_AFTER_DEFAULT;
+use crate::core::{Acquire, Answer, Command, Hold, LockName};
+
+#[derive(Serialize)]
+struct Body {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_use: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fencing_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+const OK: Body = Body {
+    status: "ok",
+    id: None,
+    token: None,
+    in_use: None,
+    fencing_token: None,
+    expires_in: None,
+    reason: None,
+};
+
+type Answered = Result<Json<Body>, HttpError>;
+
+pub(super) fn routes() -> Router<Dialects> {
+    let mut routes = Router::new()
+        .route(paths::RESERVE, post(reserve))
+        .route(&format!("{}/", paths::RESERVE), post(reserve));
+    for (path, methods) in [
+        (paths::GRAB, post(grab)),
+        (paths::RELEASE, post(release)),
+        (paths::STATUS, get(status).post(status)),
+        (paths::SUBSCRIBE, post(subscribe_and_grab)),
+    ] {
+        for form in ["", "/", "/{id}", "/{id}/"] {
+            routes = routes.route(&format!("{path}{form}"), methods.clone());
+        }
+    }
+    routes
+}
+
+/// `{"status":"fail"}`, with the reason.
+pub fn refuse(error: HttpError) -> Response {
+    let status = match error.reason {
+        // The original has one status for every grab and release that does nothing.
+        Reason::LockHeld | Reason::WaitTimedOut | Reason::NotHolder | Reason::LockNotFound => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => status_of(&error),
+    };
+    fail(status, error)
+}
+
+fn fail(status: StatusCode, error: HttpError) -> Response {
+    let body = Body {
+        status: "fail",
+        reason: Some(error.message.clone()),
+        ..OK
+    };
+    error.with_headers((status, Json(body)).into_response())
+}
+
+fn respond(answered: Answered) -> Response {
+    answered.map_or_else(refuse, Json::into_response)
+}
+
+/// The id that the path or the parameters name.
+fn id_of(asked: &Asked) -> Result<String, HttpError> {
+    match (asked.named.clone(), asked.params.text("id")?) {
+        (Some(named), Some(id)) if named != id => Err(HttpError::invalid(
+            "id",
+            "stands in the path and in the parameters, and differs",
+        )),
+        (Some(id), _) | (None, Some(id)) if !id.is_empty() => Ok(id),
+        _ => Err(HttpError::invalid("id", "is missing")),
+    }
+}
+
+/// The mutex that the request names. What can't be a lock's name is as unknown as any other.
+fn mutex_of(asked: &Asked) -> Result<LockName, HttpError> {
+    LockName::new(&id_of(asked)?)
+        .map_err(|_| ApiError::new(Reason::LockNotFound, "no mutex has this id").into())
+}
+
+async fn reserve(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>) -> Response {
+    respond(try_reserve(&dialects, asked).await)
+}
+
+async fn try_reserve(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
+    let asked = asked?;
+    let command = Command::Reserve {
+        lock: fresh_lock_name()?,
+        destroy_after: DESTROY_AFTER_DEFAULT,
+        request_id: None,
+    };
+    match dialects.ask(&asked.caller, command).await? {
+        Answer::Reserved(lock) => Ok(Json(Body {
+            id: Some(lock.to_string()),
+            ..OK
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+async fn grab(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>) -> Response {
+    respond(try_grab(&dialects, asked).await)
+}
+
+async fn try_grab(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
+    let asked = asked?;
+    let mutex = mutex_of(&asked)?;
+    let hold = match asked.params.ttl("ttl")? {
+        Some(Ttl::None) => Hold::Forever,
+        Some(Ttl::Span(ttl)) => Hold::Ttl(ttl),
+        None => dialects
+            .options
+            .webmutex_ttl
+            .map_or(Hold::Forever, Hold::Ttl),
+    };
+    let command = Command::Acquire(Acquire {
+        must_exist: true,
+        ..asked.acquire_input(mutex.as_str())?.check(hold)?
+    });
+    match dialects.ask(&asked.caller, command).await? {
+        Answer::Granted(granted) => Ok(Json(Body {
+            id: Some(granted.lock.to_string()),
+            token: Some(dialects.api.grant_tokens().mint(
+                &asked.caller.namespace,
+                &granted.lock,
+                granted.holder.fencing_token,
+            )),
+            fencing_token: Some(granted.holder.fencing_token.to_string()),
+            expires_in: granted.holder.expires_in.map(seconds),
+            ..OK
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+async fn release(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>) -> Response {
+    respond(try_release(&dialects, asked).await)
+}
+
+async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
+    let asked = asked?;
+    let lock = mutex_of(&asked)?;
+    let token = asked
+        .params
+        .text("token")?
+        .ok_or_else(|| HttpError::invalid("token", "is missing"))?;
+    let command = Command::Release {
+        session: None,
+        proof: dialects.api.proof(&asked.caller.namespace, &lock, &token)?,
+        lock,
+        request_id: None,
+    };
+    match dialects.ask(&asked.caller, command).await? {
+        Answer::Released => Ok(Json(OK)),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+async fn status(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>) -> Response {
+    match try_status(&dialects, asked).await {
+        Ok(body) => body.into_response(),
+        Err(error) if error.reason == Reason::LockNotFound => fail(StatusCode::NOT_FOUND, error),
+        Err(error) => refuse(error),
+    }
+}
+
+async fn try_status(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
+    let asked = asked?;
+    let lock = mutex_of(&asked)?;
+    match dialects
+        .ask(&asked.caller, Command::GetLock { lock })
+        .await?
+    {
+        Answer::Lock(view) if view.exists() => Ok(Json(Body {
+            in_use: Some(view.holder_count > 0),
+            ..OK
+        })),
+        Answer::Lock(_) => Err(ApiError::new(Reason::LockNotFound, "no mutex has this id").into()),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+async fn subscribe_and_grab() -> Response {
+    refuse(
+        ApiError::new(
+            Reason::NotImplemented,
+            "webhooks come with a later version; wait in line with `wait` on /grab",
+        )
+        .into(),
+    )
+}

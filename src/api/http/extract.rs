@@ -1,0 +1,81 @@
+//! What handlers take from a request: who calls, the name in the path, the request's fields. Every
+//! refusal is an [`HttpError`], so that nothing of the framework's own wording gets out.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::error::HttpError;
+use super::params::Params;
+use crate::api::{ApiError, Identity, Reason, lease_id};
+use crate::core::{LeaseId, LockName};
+
+/// Who calls, as the authentication layer found.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HttpError> {
+        parts
+            .extensions
+            .get::<Identity>()
+            .cloned()
+            .map(Caller)
+            .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "nobody is known to call").into())
+    }
+}
+
+/// The text of the path's one capture, percent-decoded; `None` where the route has none.
+pub async fn captured<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    field: &'static str,
+) -> Result<Option<String>, HttpError> {
+    let captures =
+        Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| HttpError::invalid(field, "must be percent-encoded UTF-8"))?;
+    Ok(captures.0.into_values().next())
+}
+
+/// The lock that the path names.
+#[derive(Clone, Debug)]
+pub struct LockPath(pub LockName);
+
+impl<S: Send + Sync> FromRequestParts<S> for LockPath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let name = captured(parts, state, "lock").await?.unwrap_or_default();
+        Ok(LockPath(LockName::new(&name)?))
+    }
+}
+
+/// The lease that the path names.
+#[derive(Clone, Debug)]
+pub struct LeasePath(pub LeaseId);
+
+impl<S: Send + Sync> FromRequestParts<S> for LeasePath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let id = captured(parts, state, "lease_id")
+            .await?
+            .unwrap_or_default();
+        Ok(LeasePath(lease_id(&id)?))
+    }
+}
+
+/// The request's fields, from wherever they were sent.
+#[derive(Clone, Debug)]
+pub struct Fields<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, HttpError> {
+        Params::read(request).await?.into_request().map(Fields)
+    }
+}

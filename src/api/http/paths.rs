@@ -1,0 +1,122 @@
+//! Every path of the HTTP surfaces, and whose it is.
+
+/// The native REST API. `{name}` is a lock's name, percent-encoded; `{id}` is a lease's id.
+pub mod rest {
+    /// Reserves and lists.
+    pub const LOCKS: &str = "/api/v1/locks";
+    /// Reads.
+    pub const LOCK: &str = "/api/v1/locks/{name}";
+    /// Takes.
+    pub const ACQUIRE: &str = "/api/v1/locks/{name}/acquire";
+    /// Prolongs.
+    pub const RENEW: &str = "/api/v1/locks/{name}/renew";
+    /// Ends a hold.
+    pub const RELEASE: &str = "/api/v1/locks/{name}/release";
+    /// Asks whether a hold is current.
+    pub const CHECK: &str = "/api/v1/locks/{name}/check";
+    /// Ends holds of others.
+    pub const FORCE_RELEASE: &str = "/api/v1/locks/{name}/force-release";
+    /// Follows.
+    pub const WATCH: &str = "/api/v1/locks/{name}/watch";
+    /// What stands before a lock's name.
+    pub const LOCK_PREFIX: &str = "/api/v1/locks/";
+    /// Makes and lists leases.
+    pub const LEASES: &str = "/api/v1/leases";
+    /// Reads a lease.
+    pub const LEASE: &str = "/api/v1/leases/{id}";
+    /// Prolongs a lease.
+    pub const LEASE_RENEW: &str = "/api/v1/leases/{id}/renew";
+    /// Ends a lease.
+    pub const LEASE_REVOKE: &str = "/api/v1/leases/{id}/revoke";
+}
+
+/// The webmutex dialect: each path also with a slash behind it, and, where an id is asked for, with
+/// the id behind that.
+pub mod webmutex {
+    /// Makes a mutex.
+    pub const RESERVE: &str = "/reserve";
+    /// Takes a mutex.
+    pub const GRAB: &str = "/grab";
+    /// Gives it back.
+    pub const RELEASE: &str = "/release";
+    /// Tells whether it is taken.
+    pub const STATUS: &str = "/status";
+    /// Stands in line and is told by a webhook.
+    pub const SUBSCRIBE: &str = "/subscribe_and_grab";
+    /// All of them.
+    pub const ALL: [&str; 5] = [RESERVE, GRAB, RELEASE, STATUS, SUBSCRIBE];
+}
+
+/// The getlock dialect.
+pub mod getlock {
+    /// One lock.
+    pub const LOCK: &str = "/v1/{id}";
+    /// What stands before its id.
+    pub const PREFIX: &str = "/v1/";
+}
+
+/// The lockable dialect: the lock's name stands behind each.
+pub mod lockable {
+    /// Takes.
+    pub const ACQUIRE: &str = "/v1/acquire";
+    /// Prolongs.
+    pub const HEARTBEAT: &str = "/v1/heartbeat";
+    /// Gives back.
+    pub const RELEASE: &str = "/v1/release";
+    /// All of them.
+    pub const ALL: [&str; 3] = [ACQUIRE, HEARTBEAT, RELEASE];
+}
+
+/// Who answers under a path, and so in which shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// The native REST API, and whatever belongs to nobody else.
+    Rest,
+    /// The webmutex dialect.
+    Webmutex,
+    /// The getlock dialect.
+    Getlock,
+    /// The lockable dialect.
+    Lockable,
+}
+
+impl Surface {
+    /// Whose a path is.
+    pub fn of(path: &str) -> Surface {
+        let under = |root: &&str| {
+            path.strip_prefix(*root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if webmutex::ALL.iter().any(|root| under(root)) {
+            Surface::Webmutex
+        } else if lockable::ALL.iter().any(|root| under(root)) {
+            Surface::Lockable
+        } else if path.starts_with(getlock::PREFIX) {
+            Surface::Getlock
+        } else {
+            Surface::Rest
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_its_surface() {
+        for (path, surface) in [
+            ("/api/v1/locks/x/acquire", Surface::Rest),
+            ("/", Surface::Rest),
+            ("/grabby", Surface::Rest),
+            ("/grab", Surface::Webmutex),
+            ("/grab/abc/", Surface::Webmutex),
+            ("/subscribe_and_grab", Surface::Webmutex),
+            ("/v1/acquire/x", Surface::Lockable),
+            ("/v1/acquired", Surface::Getlock),
+            ("/v1/28c9c1be-7bb8-4e8c-b22e-c16402a421d5", Surface::Getlock),
+        ] {
+            assert_eq!(Surface::of(path), surface, "{path}");
+        }
+    }
+}

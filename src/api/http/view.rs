@@ -1,0 +1,180 @@
+//! Locks, grants and leases as JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::api::{GrantTokens, lease_id_text};
+use crate::core::{Granted, HolderView, LeaseView, LockView, Mode, Namespace, WallTime};
+
+/// A span in seconds, to the millisecond and never more than is left.
+pub fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1e3
+}
+
+/// A moment as RFC 3339 in UTC.
+pub fn rfc3339(at: WallTime) -> String {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    let nanos = (at.0 % 1000) as i32 * 1_000_000;
+    prost_types::Timestamp { seconds, nanos }.to_string()
+}
+
+/// A mode's word.
+pub fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "EXCLUSIVE",
+        Mode::Shared => "SHARED",
+    }
+}
+
+/// What everyone in the namespace may see of a grant.
+#[derive(Clone, Debug, Serialize)]
+pub struct HolderJson {
+    owner: String,
+    fencing_token: String,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    acquire_time: String,
+    metadata: BTreeMap<String, String>,
+}
+
+impl From<&HolderView> for HolderJson {
+    fn from(holder: &HolderView) -> HolderJson {
+        let about = holder.about.as_deref();
+        HolderJson {
+            owner: about
+                .map(|about| about.owner().to_owned())
+                .unwrap_or_default(),
+            fencing_token: holder.fencing_token.to_string(),
+            mode: mode_word(holder.mode),
+            expires_in: holder.expires_in.map(seconds),
+            acquire_time: rfc3339(holder.acquired_at),
+            metadata: about
+                .map(|about| about.metadata().clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// A lock as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockJson {
+    name: String,
+    state: &'static str,
+    holders: Vec<HolderJson>,
+    holder_count: usize,
+    waiters: usize,
+    reserved: bool,
+}
+
+impl From<&LockView> for LockJson {
+    fn from(view: &LockView) -> LockJson {
+        LockJson {
+            name: view.name.to_string(),
+            state: if view.holder_count > 0 {
+                "HELD"
+            } else {
+                "FREE"
+            },
+            holders: view.holders.iter().map(HolderJson::from).collect(),
+            holder_count: view.holder_count,
+            waiters: view.waiter_count,
+            reserved: view.reserved,
+        }
+    }
+}
+
+/// A grant as told to its holder: the only place where its grant token is written.
+#[derive(Clone, Serialize)]
+pub struct GrantJson {
+    lock: String,
+    grant_token: String,
+    fencing_token: String,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_id: Option<String>,
+    acquire_time: String,
+}
+
+impl GrantJson {
+    /// Of a grant in this namespace.
+    pub fn new(tokens: &GrantTokens, namespace: &Namespace, granted: &Granted) -> GrantJson {
+        let holder = HolderJson::from(&granted.holder);
+        GrantJson {
+            lock: granted.lock.to_string(),
+            grant_token: tokens.mint(namespace, &granted.lock, granted.holder.fencing_token),
+            fencing_token: holder.fencing_token,
+            mode: holder.mode,
+            expires_in: holder.expires_in,
+            owner: Some(holder.owner).filter(|owner| !owner.is_empty()),
+            metadata: holder.metadata,
+            lease_id: granted.lease.map(lease_id_text),
+            acquire_time: holder.acquire_time,
+        }
+    }
+}
+
+/// A shared lease as it stands. Its id is a capability.
+#[derive(Clone, Serialize)]
+pub struct LeaseJson {
+    lease_id: String,
+    ttl: f64,
+    expires_in: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    create_time: String,
+    grant_count: usize,
+    waiter_count: usize,
+}
+
+impl From<&LeaseView> for LeaseJson {
+    fn from(view: &LeaseView) -> LeaseJson {
+        let about = view.about.as_deref();
+        LeaseJson {
+            lease_id: lease_id_text(view.id),
+            ttl: seconds(view.ttl),
+            expires_in: seconds(view.expires_in),
+            owner: about
+                .map(|about| about.owner().to_owned())
+                .filter(|owner| !owner.is_empty()),
+            metadata: about
+                .map(|about| about.metadata().clone())
+                .unwrap_or_default(),
+            create_time: rfc3339(view.created_at),
+            grant_count: view.grant_count,
+            waiter_count: view.waiter_count,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(rfc3339(WallTime(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            rfc3339(WallTime(1_700_000_000_123)),
+            "2023-11-14T22:13:20.123Z"
+        );
+        // A clock that is far off must not take the server with it.
+        let _ = rfc3339(WallTime(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_left_is_never_overstated() {
+        assert_eq!(seconds(Duration::from_micros(59_999_999)), 59.999);
+        assert_eq!(seconds(Duration::from_secs(30)), 30.0);
+    }
+}
