@@ -51,7 +51,7 @@ fn claim(store: &EmbeddedStore) -> (Epoch, u64) {
 /// exact enough over seconds.
 fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<u64> = stat
+    let fields: Vec<i64> = stat
         .rsplit(')')
         .next()
         .unwrap_or_default()
@@ -59,7 +59,8 @@ fn processor_time() -> Duration {
         .filter_map(|field| field.parse().ok())
         .collect();
     // utime and stime are the 11th and 12th numbers after the command and the state's letter.
-    Duration::from_millis(10 * (fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0)))
+    let ticks = fields.get(10).unwrap_or(&0) + fields.get(11).unwrap_or(&0);
+    Duration::from_millis(10 * ticks.unsigned_abs())
 }
 
 fn resident_kib() -> u64 {

@@ -407,9 +407,11 @@ pub(super) fn loss(lock: &LockName, fencing_token: u64, cause: EndCause) -> v1::
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    type Case = (&'static str, &'static str, fn(&mut v1::AcquireLockRequest));
 
     fn span(seconds: i64, nanos: i32) -> prost_types::Duration {
         prost_types::Duration { seconds, nanos }
@@ -455,7 +457,7 @@ mod tests {
             let invalid = ask(change).unwrap_err();
             (invalid.field, invalid.expected)
         };
-        let cases: [(&str, &str, fn(&mut v1::AcquireLockRequest)); 12] = [
+        let cases: [Case; 12] = [
             ("lock", "512", |r| r.lock.clear()),
             ("lock", "512", |r| r.lock = "x".repeat(513)),
             ("lock", "control", |r| r.lock = "a\0b".into()),

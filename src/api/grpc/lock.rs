@@ -251,3 +251,50 @@ impl Stream for Changes {
         ))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+
+    use super::*;
+    use crate::shard::WATCH_NEWS_MAX;
+    use crate::store::MemoryStore;
+
+    #[tokio::test]
+    async fn a_watcher_that_reads_too_slowly_is_cut_off() {
+        let store = Arc::new(MemoryStore::new([7; 32]));
+        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let namespace = Namespace::new("default").unwrap();
+        let shard = api.shard(&namespace);
+        let lock = LockName::new("busy").unwrap();
+        let mut changes = Changes(Some(shard.watch(&namespace, lock)));
+        for _ in 0..WATCH_NEWS_MAX {
+            let request = AcquireLockRequest {
+                lock: "busy".into(),
+                ..Default::default()
+            };
+            let acquire = convert::acquire(request, Hold::Forever, Duration::ZERO).unwrap();
+            let call = shard.call(&namespace, Command::Acquire(acquire));
+            let Ok(Answer::Granted(granted)) = call.outcome().await else {
+                continue;
+            };
+            let release = Command::ForceRelease {
+                lock: granted.lock,
+                fencing_token: None,
+                request_id: None,
+            };
+            shard.call(&namespace, release).outcome().await.unwrap();
+        }
+        for _ in 0..WATCH_NEWS_MAX {
+            changes.next().await.unwrap().unwrap();
+        }
+        let status = changes.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(changes.next().await.is_none());
+        api.stop();
+    }
+}

@@ -488,7 +488,7 @@ fn session_lease(request: OpenSession, ttl_default: Duration) -> Result<SessionL
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

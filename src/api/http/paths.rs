@@ -87,9 +87,9 @@ impl Surface {
             path.strip_prefix(*root)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if webmutex::ALL.iter().any(|root| under(root)) {
+        if webmutex::ALL.iter().any(under) {
             Surface::Webmutex
-        } else if lockable::ALL.iter().any(|root| under(root)) {
+        } else if lockable::ALL.iter().any(under) {
             Surface::Lockable
         } else if path.starts_with(getlock::PREFIX) {
             Surface::Getlock

@@ -13,6 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use redb::{Builder, Database, StorageBackend};
 
@@ -21,6 +23,10 @@ use crate::store::StoreError;
 /// Zeros go out in pieces of this many bytes with a sync after each, because a sync of the log waits
 /// behind whatever the disk has been given at once.
 const ZEROS_BYTES: usize = 512 * 1024;
+
+/// The longest rest of a background thread after a piece of its work, during which the disk belongs
+/// to the commits; and so the longest that stopping waits for it.
+pub(super) const REST_MAX: Duration = Duration::from_millis(50);
 
 /// What a database file asks of the disk.
 pub(super) trait Disk: Debug + Send + Sync + 'static {
@@ -132,31 +138,62 @@ impl StorageBackend for DiskFile {
     }
 }
 
-/// Makes an empty database in a new file, in place of one that may be there, with `zeros_bytes` of
-/// its blocks written in advance.
-pub(super) fn create(
-    volume: &Arc<Volume>,
-    path: &Path,
-    cache_bytes: usize,
-    zeros_bytes: u64,
-) -> Result<Database, StoreError> {
-    let io = |error| StoreError::from_io(path, error);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(io)?;
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < zeros_bytes {
-        volume.write(&file, path, offset, &zeros).map_err(io)?;
-        volume.sync(&file, path).map_err(io)?;
-        offset += ZEROS_BYTES as u64;
+/// A new file that is to become a database.
+#[derive(Debug)]
+pub(super) struct Blank {
+    file: File,
+    path: PathBuf,
+}
+
+impl Blank {
+    /// Makes an empty file, in place of one that may be there.
+    pub(super) fn new(path: PathBuf) -> Result<Self, StoreError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| StoreError::from_io(&path, error))?;
+        Ok(Self { file, path })
     }
-    database(volume, path, file, 0, cache_bytes)
+
+    /// Writes zeros into its first `bytes`, taking half the disk's time at most, until `stop`.
+    pub(super) fn write_zeros(
+        &self,
+        volume: &Volume,
+        bytes: u64,
+        stop: impl Fn() -> bool,
+    ) -> Result<(), StoreError> {
+        let io = |error| StoreError::from_io(&self.path, error);
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut offset = 0;
+        while offset < bytes && !stop() {
+            let start = Instant::now();
+            volume
+                .write(&self.file, &self.path, offset, &zeros)
+                .map_err(io)?;
+            volume.sync(&self.file, &self.path).map_err(io)?;
+            offset += ZEROS_BYTES as u64;
+            thread::sleep(start.elapsed().min(REST_MAX));
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it an empty database.
+    pub(super) fn into_database(
+        self,
+        volume: &Arc<Volume>,
+        cache_bytes: usize,
+    ) -> Result<Database, StoreError> {
+        let Self { file, path } = self;
+        database(volume, &path, file, 0, cache_bytes)
+    }
 }
 
 /// Opens a database, recovering its last whole commit where its process died.

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Tuning;
-use super::disk::Volume;
+use super::disk::{REST_MAX, Volume};
 use super::replay::Replay;
-use super::segment::{Position, Segment};
+use super::segment::{self, Position, Segment};
 use super::state::{Folded, State};
 use crate::store::StoreError;
 
@@ -80,6 +80,7 @@ impl Folder {
             shared: Arc::clone(&shared),
             state: Some(job.state),
             waiting: job.waiting,
+            no_room: false,
         };
         let thread = thread::Builder::new()
             .name("holdfast-fold".to_owned())
@@ -107,11 +108,14 @@ impl Folder {
     /// The next file of the log, empty and durable under its name.
     pub(super) fn next_segment(&self) -> Result<Segment, StoreError> {
         let mut spare = lock(&self.shared.spare);
-        match spare.ready.take() {
-            Some(segment) => Ok(segment),
-            // The thread was not quick enough. Writing zeros would take longer than they save now.
-            None => self.shared.make(&mut spare, 0),
+        if let Some(segment) = spare.ready.take() {
+            return Ok(segment);
         }
+        // The thread was not quick enough. Writing zeros would take longer than they save now.
+        let shared = &self.shared;
+        let segment = Segment::create(&shared.volume, &shared.directory, spare.next_number)?;
+        spare.next_number += 1;
+        Ok(segment)
     }
 
     /// Hands a full file over.
@@ -134,28 +138,24 @@ impl Drop for Folder {
 }
 
 impl Shared {
-    fn make(&self, spare: &mut Spare, zeros_bytes: u64) -> Result<Segment, StoreError> {
-        let segment = Segment::create(
+    /// Makes an empty file if there is none.
+    fn make_spare(&self) -> Result<(), StoreError> {
+        if lock(&self.spare).ready.is_some() {
+            return Ok(());
+        }
+        let blank = Segment::blank(&self.directory)?;
+        blank.write_zeros(&self.volume, self.tuning.zeros_bytes, || self.stopping())?;
+        // Only now is the lock held, for as long as it takes to name the file: a commit may be
+        // waiting behind it.
+        let mut spare = lock(&self.spare);
+        let number = spare.next_number;
+        spare.ready = Some(Segment::create_from(
+            blank,
             &self.volume,
             &self.directory,
-            spare.next_number,
-            zeros_bytes,
-        )?;
+            number,
+        )?);
         spare.next_number += 1;
-        Ok(segment)
-    }
-
-    /// Makes an empty file if there is none. Where there is no room it goes without: the log asks
-    /// again when it needs one, and folding on makes room.
-    fn keep_a_spare(&self) -> Result<(), StoreError> {
-        let mut spare = lock(&self.spare);
-        if spare.ready.is_none() {
-            match self.make(&mut spare, self.tuning.zeros_bytes) {
-                Ok(segment) => spare.ready = Some(segment),
-                Err(StoreError::Full { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(())
     }
 
@@ -169,12 +169,15 @@ struct Worker {
     /// None after the disk was full, until it is opened again.
     state: Option<State>,
     waiting: VecDeque<Segment>,
+    /// There was none for an empty file. The log asks again when it needs one, and folding on makes
+    /// room.
+    no_room: bool,
 }
 
 impl Worker {
     fn run(mut self, arriving: &Receiver<Segment>) {
         while !self.shared.stopping() {
-            let rest = match self.work() {
+            let rest = match self.work(arriving) {
                 Ok(()) => None,
                 // Nothing is lost by waiting for room: the log still has it all.
                 Err(StoreError::Full { .. }) => Some(FULL_REST),
@@ -196,17 +199,16 @@ impl Worker {
     }
 
     /// Does what there is to do.
-    fn work(&mut self) -> Result<(), StoreError> {
-        self.shared.keep_a_spare()?;
+    fn work(&mut self, arriving: &Receiver<Segment>) -> Result<(), StoreError> {
+        self.no_room = false;
+        self.keep_a_spare()?;
         while !self.shared.stopping()
             && let Some(mut segment) = self.waiting.pop_front()
         {
-            match self.fold(&mut segment) {
+            match self.fold(&mut segment, arriving) {
                 Ok(true) => segment.remove()?,
                 Ok(false) => return Ok(()),
                 Err(error) => {
-                    // A database that could not write takes no more; a new one may.
-                    self.state = None;
                     self.waiting.push_front(segment);
                     return Err(error);
                 }
@@ -215,21 +217,40 @@ impl Worker {
         Ok(())
     }
 
+    fn keep_a_spare(&mut self) -> Result<(), StoreError> {
+        if self.no_room {
+            return Ok(());
+        }
+        match self.shared.make_spare() {
+            Err(StoreError::Full { .. }) => {
+                self.no_room = true;
+                segment::remove_blank(&self.shared.directory)
+            }
+            made => made,
+        }
+    }
+
     /// Folds a file of the log. `false` if it was told to stop before the end.
-    fn fold(&mut self, segment: &mut Segment) -> Result<bool, StoreError> {
+    fn fold(
+        &mut self,
+        segment: &mut Segment,
+        arriving: &Receiver<Segment>,
+    ) -> Result<bool, StoreError> {
         let state = match self.state.take() {
             Some(state) => state,
             None => State::open(&self.shared.volume, &self.shared.directory)?,
         };
-        let state = self.state.insert(state);
         let before: Position = state.folded()?.position;
-        let mut replay = Replay::default();
+        let mut replay = Replay::with_capacity(segment.bytes());
         let position = segment.read(before, &mut replay)?;
         replay.finish();
         let piece_len = self.shared.tuning.fold_piece_writes;
         let pieces = replay.len().div_ceil(piece_len).max(1);
         let mut writes = replay.writes();
         for piece in 1..=pieces {
+            if self.waiting.is_empty() {
+                self.waiting.extend(arriving.try_recv());
+            }
             if self.shared.stopping() {
                 return Ok(false);
             }
@@ -237,9 +258,18 @@ impl Worker {
                 segment: segment.number(),
                 position,
             });
+            let start = Instant::now();
             state.apply(writes.by_ref().take(piece_len), folded)?;
-            self.shared.keep_a_spare()?;
+            // While the fold keeps up, half the time belongs to the commits, whose syncs stand
+            // behind those of this thread.
+            if self.waiting.is_empty() {
+                thread::sleep(start.elapsed().min(REST_MAX));
+            }
+            self.keep_a_spare()?;
         }
+        // After an error it is left out: a database that could not write takes no more, and a new
+        // one may.
+        self.state = Some(state);
         Ok(true)
     }
 }

@@ -30,6 +30,14 @@ struct Place {
 const LENGTH_BYTES: usize = 4;
 
 impl Replay {
+    /// An empty one with room for records of `bytes` in all, so that it does not grow by copying.
+    pub(super) fn with_capacity(bytes: u64) -> Self {
+        Self {
+            arena: Vec::with_capacity(usize::try_from(bytes).unwrap_or_default()),
+            places: Vec::new(),
+        }
+    }
+
     /// Adds the batch of the next record.
     pub(super) fn push(&mut self, batch: &[u8]) -> Result<(), BatchError> {
         let base = self.arena.len();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::directory::sync_directory;
-use super::disk::{self, Volume, failed, guard};
+use super::disk::{self, Blank, Volume, failed, guard};
 use super::replay::Replay;
 use crate::store::StoreError;
 
@@ -24,6 +24,7 @@ const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records")
 const PREFIX: &str = "log-";
 const SUFFIX: &str = ".redb";
 const NEW_FILE: &str = "log.new";
+const SPARE_FILE: &str = "log-spare.new";
 
 /// Checksum (u32 LE), then epoch (u64 LE), then the batch.
 const CHECKSUM_BYTES: usize = 4;
@@ -54,21 +55,36 @@ impl Segment {
         volume: &Arc<Volume>,
         directory: &Path,
         number: u64,
-        zeros_bytes: u64,
     ) -> Result<Self, StoreError> {
-        Self::create_with(volume, directory, number, zeros_bytes, |_| Ok(()))
+        let blank = Blank::new(directory.join(NEW_FILE))?;
+        Self::create_in(volume, directory, number, blank, |_| Ok(()))
     }
 
-    /// Makes a file of the log that has `records` in it, in place of the one of that number.
-    pub(super) fn create_with(
+    /// A file to be made one of the log in a while, see [`Segment::create_from`].
+    pub(super) fn blank(directory: &Path) -> Result<Blank, StoreError> {
+        Blank::new(directory.join(SPARE_FILE))
+    }
+
+    /// Makes `blank` an empty file of the log, durable under its name.
+    pub(super) fn create_from(
+        blank: Blank,
         volume: &Arc<Volume>,
         directory: &Path,
         number: u64,
-        zeros_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        Self::create_in(volume, directory, number, blank, |_| Ok(()))
+    }
+
+    /// Makes a file of the log that has records in it, in place of the one of that number.
+    fn create_in(
+        volume: &Arc<Volume>,
+        directory: &Path,
+        number: u64,
+        blank: Blank,
         fill: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>) -> Result<(), redb::Error>,
     ) -> Result<Self, StoreError> {
-        let new_path = directory.join(NEW_FILE);
-        let database = disk::create(volume, &new_path, CACHE_BYTES, zeros_bytes)?;
+        let new_path = blank.path().to_owned();
+        let database = blank.into_database(volume, CACHE_BYTES)?;
         let transaction = || -> Result<(), redb::Error> {
             let transaction = database.begin_write()?;
             fill(&mut transaction.open_table(RECORDS)?)?;
@@ -115,7 +131,8 @@ impl Segment {
     ) -> Result<Self, StoreError> {
         let old = self.reader()?;
         let (number, path) = (self.number, self.path.clone());
-        let new = Self::create_with(volume, directory, number, 0, |records| {
+        let blank = Blank::new(directory.join(NEW_FILE))?;
+        let new = Self::create_in(volume, directory, number, blank, |records| {
             for entry in old.iter()? {
                 let (sequence, record) = entry?;
                 records.insert(sequence.value(), record.value())?;
@@ -256,8 +273,8 @@ pub(super) fn list(directory: &Path) -> Result<Vec<u64>, StoreError> {
     for entry in fs::read_dir(directory).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
-        if name == NEW_FILE {
-            fs::remove_file(directory.join(NEW_FILE)).map_err(io)?;
+        if name == NEW_FILE || name == SPARE_FILE {
+            fs::remove_file(directory.join(name.as_ref())).map_err(io)?;
         }
         let number = name
             .strip_prefix(PREFIX)
@@ -267,6 +284,12 @@ pub(super) fn list(directory: &Path) -> Result<Vec<u64>, StoreError> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Gives back the room of a file that was to become one of the log.
+pub(super) fn remove_blank(directory: &Path) -> Result<(), StoreError> {
+    let path = directory.join(SPARE_FILE);
+    fs::remove_file(&path).map_err(|error| StoreError::from_io(&path, error))
 }
 
 pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {

@@ -50,7 +50,7 @@ impl Shard {
             .try_exists()
             .map_err(|error| StoreError::from_io(&directory, error))?
         {
-            create(volume, root, &directory, tuning)?;
+            create(volume, root, &directory)?;
         }
         let mut state = State::open(volume, &directory)?;
         if suspect {
@@ -159,12 +159,7 @@ pub(super) fn directory(root: &Path, id: ShardId) -> PathBuf {
 }
 
 /// Makes a shard's files under a name of their own, and gives them theirs when they are complete.
-fn create(
-    volume: &Arc<Volume>,
-    root: &Path,
-    directory: &Path,
-    tuning: Tuning,
-) -> Result<(), StoreError> {
+fn create(volume: &Arc<Volume>, root: &Path, directory: &Path) -> Result<(), StoreError> {
     let new = directory.with_extension("new");
     match fs::remove_dir_all(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -177,7 +172,7 @@ fn create(
         .create(&new)
         .map_err(|error| StoreError::from_io(&new, error))?;
     State::create(volume, &new)?;
-    Segment::create(volume, &new, 1, tuning.zeros_bytes)?;
+    Segment::create(volume, &new, 1)?;
     fs::rename(&new, directory).map_err(|error| StoreError::from_io(directory, error))?;
     sync_directory(root)
 }

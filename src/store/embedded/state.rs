@@ -15,7 +15,7 @@ use redb::{
 };
 
 use super::directory::sync_directory;
-use super::disk::{self, Volume, failed};
+use super::disk::{self, Blank, Volume, failed};
 use super::replay::Write;
 use super::segment::Position;
 use crate::store::StoreError;
@@ -77,7 +77,7 @@ impl State {
         fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<Self, StoreError> {
         let new_path = directory.join(NEW_FILE);
-        let database = disk::create(volume, &new_path, CACHE_BYTES, 0)?;
+        let database = Blank::new(new_path.clone())?.into_database(volume, CACHE_BYTES)?;
         let write = || -> Result<(), redb::Error> {
             let transaction = begin(&database)?;
             fill(&transaction)?;

@@ -1,0 +1,9 @@
+//! The gRPC surface over real sockets, with the generated clients.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod lease;
+mod lock;
+mod session;
+mod support;
+mod wire;
