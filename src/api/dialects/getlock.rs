@@ -206,6 +206,7 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
         return not_a_uuid();
     };
     let command = Command::Release {
+        session: None,
         lock: lock.clone(),
         proof: Proof::Open,
         session: None,

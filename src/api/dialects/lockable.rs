@@ -143,6 +143,7 @@ async fn release(State(dialects): State<Dialects>, asked: Result<Asked, HttpErro
 async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
     let asked = asked?;
     let command = Command::Release {
+        session: None,
         lock: lock_of(&asked)?,
         proof: Proof::Open,
         session: None,

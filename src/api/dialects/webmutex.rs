@@ -175,6 +175,7 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
         .text("token")?
         .ok_or_else(|| HttpError::invalid("token", "is missing"))?;
     let command = Command::Release {
+        session: None,
         proof: dialects.api.proof(&asked.caller.namespace, &lock, &token)?,
         lock,
         session: None,

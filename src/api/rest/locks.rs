@@ -153,6 +153,7 @@ pub(super) async fn release(
 ) -> Replied<ReleaseResponse> {
     let grant_token = required("grant_token", request.grant_token)?;
     let command = Command::Release {
+        session: None,
         proof: api.proof(&caller.namespace, &lock, &grant_token)?,
         lock,
         session: None,

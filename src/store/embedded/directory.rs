@@ -20,7 +20,15 @@ const LOCK_FILE: &str = "LOCK";
 
 /// What may lie in a directory that is still to become ours: our own traces of an interrupted start,
 /// and what a fresh file system brings along.
-const HARMLESS: [&str; 3] = [LOCK_FILE, FORMAT_NEW_FILE, "lost+found"];
+const HARMLESS: [&str; 6] = [
+    LOCK_FILE,
+    FORMAT_NEW_FILE,
+    "lost+found",
+    // API tokens may be made before the first start.
+    "tokens.lock",
+    "tokens.toml",
+    "tokens.toml.new",
+];
 
 const MAGIC: &[u8; 16] = b"holdfast data\r\n\0";
 const KEY_BYTES: usize = 32;

@@ -1,0 +1,71 @@
+//! The command line: one binary for the server and for those who call it.
+//!
+//! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
+
+mod completions;
+mod serve;
+mod token;
+
+use std::io::{self, ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Locks, leases and queues that any program can reach.
+///
+/// Start a server with `holdfast serve`; nothing else is needed.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, propagate_version = true)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<serve::Serve>),
+    /// Make, list and revoke the API tokens of a server on this machine
+    Token(token::Token),
+    /// Print a script that completes this command's arguments in a shell
+    Completions(completions::Completions),
+}
+
+/// Reads this process's arguments and does what they say. What it returns is the exit code: 0, or 1
+/// after an error, which has then been told on stderr. Bad usage ends the process with 2.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => args.run(),
+        Command::Token(args) => args.run(),
+        Command::Completions(args) => args.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", describe(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with those of its causes that it does not tell itself.
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) is no error.
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,241 @@
+//! The running server: everything between the operating system and the surfaces.
+//!
+//! It starts and stops things and lets requests in; it knows no rule of the service, and no shape of
+//! any surface beyond those of the refusals that come before one.
+
+mod auth;
+mod body;
+pub mod config;
+mod error;
+mod front;
+mod health;
+pub mod limits;
+mod listen;
+pub mod logs;
+mod origin;
+mod refusal;
+mod router;
+mod serve;
+mod store;
+pub mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+pub use body::BodyTimedOut;
+pub use config::{Config, Settings};
+pub use error::StartError;
+
+use self::front::Front;
+use self::health::Phase;
+use self::origin::Origins;
+use self::serve::Connections;
+use self::tokens::{TokenTable, TokensFile};
+use crate::api::{Api, grpc};
+use crate::core::Namespace;
+
+/// The namespace of those who need no token.
+const NAMESPACE_DEFAULT: &str = "default";
+
+/// A server that runs. Dropping it cuts its connections off; [`Server::shutdown`] is the way to end
+/// it well.
+pub struct Server {
+    local_addr: SocketAddr,
+    front: Arc<Front>,
+    connections: Connections,
+    api: Api,
+    health: grpc::Health,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds, opens the store, loads it and serves. While it loads, the port answers already: health
+    /// with 503, everything else with `UNAVAILABLE`.
+    ///
+    /// # Errors
+    /// One sentence that says what to do. Nothing is left running.
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        let origins = Origins::new(&config.allow_origins)?;
+        let (addresses, tokens) = blocking({
+            let config = config.clone();
+            move || {
+                let addresses = listen::resolve(&config.listen)?;
+                let tokens = load_tokens(&config, &addresses)?;
+                Ok((addresses, tokens))
+            }
+        })
+        .await?;
+        let listener = listen::bind(&addresses)?;
+        let local_addr = listener.local_addr().map_err(|source| StartError::Bind {
+            address: addresses.first().copied().unwrap_or(UNSPECIFIED),
+            source,
+        })?;
+
+        let cors = origins.cors();
+        let front = Arc::new(Front::new(&config, Arc::new(tokens), origins));
+        let connections = Connections::new(&config.timers, connections_max(&config));
+        let mut starting = Starting {
+            connections: connections.clone(),
+            background: Vec::new(),
+        };
+        let answer = {
+            let front = front.clone();
+            move |request| front.clone().answer(request)
+        };
+        let accepting = connections.clone();
+        starting.background.push(match cors {
+            None => tokio::spawn(accepting.accept(listener, service_fn(answer))),
+            Some(cors) => {
+                let service = tower::Layer::layer(&cors, tower::service_fn(answer));
+                let service = hyper_util::service::TowerToHyperService::new(service);
+                tokio::spawn(accepting.accept(listener, service))
+            }
+        });
+
+        let api = blocking({
+            let config = config.clone();
+            move || {
+                let store = store::open_store(config.store, config.data_dir.as_deref())?;
+                Api::start(store, config.ttl_default).map_err(|source| StartError::Store { source })
+            }
+        })
+        .await?;
+        let health = grpc::Health::new();
+        front.open(api.clone(), router::assemble(&api, &config, &health)?);
+        let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
+        starting.background.push(tokio::spawn(checking));
+        Ok(Server {
+            local_addr,
+            front,
+            connections,
+            api,
+            health,
+            background: std::mem::take(&mut starting.background),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Whether callers without an API token are let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.front.tokens.anonymous(), tokens::Found::Caller(_))
+    }
+
+    /// Stops: says so to whoever asks after its health, sends those who wait away with a hint to come
+    /// back, lets what is under way finish, commits and lets the store go. Connections that have not
+    /// finished by the deadline are cut off.
+    pub async fn shutdown(mut self, deadline: Duration) {
+        self.front.lifecycle.advance(Phase::Stopping);
+        self.health.set_serving(false).await;
+        self.api.stop_accepting();
+        self.connections.drain();
+        if timeout(deadline, self.connections.drained()).await.is_err() {
+            tracing::warn!(
+                ?deadline,
+                "connections are cut off that did not finish in time"
+            );
+        }
+        self.connections.abort();
+        for task in std::mem::take(&mut self.background) {
+            task.abort();
+            // It was cancelled, which is no news.
+            let _ = task.await;
+        }
+        let api = self.api.clone();
+        // A panic there has been logged, and there is nothing left to stop.
+        let _ = tokio::task::spawn_blocking(move || api.stop()).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.api.stop_accepting();
+        self.connections.abort();
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Ends what a start that fails, or is given up, has set going.
+struct Starting {
+    connections: Connections,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !self.background.is_empty() {
+            self.connections.abort();
+            self.background.iter().for_each(JoinHandle::abort);
+        }
+    }
+}
+
+const UNSPECIFIED: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// The tokens; refused are addresses that others can reach while there are none.
+fn load_tokens(config: &Config, addresses: &[SocketAddr]) -> Result<TokenTable, StartError> {
+    let reachable = addresses
+        .iter()
+        .find(|a| !listen::is_loopback(**a))
+        .copied();
+    let namespace = Namespace::new(NAMESPACE_DEFAULT).map_err(|invalid| StartError::Setting {
+        name: "namespace",
+        expected: invalid.expected,
+    })?;
+    let tokens = TokenTable::load(
+        config.tokens.clone(),
+        config.data_dir.as_ref().map(TokensFile::new),
+        namespace,
+        config.allow_anonymous || reachable.is_none(),
+    )?;
+    match reachable {
+        Some(address) if tokens.is_empty() && !config.allow_anonymous => {
+            Err(StartError::Unprotected { address })
+        }
+        _ => Ok(tokens),
+    }
+}
+
+async fn watch_tokens(tokens: Arc<TokenTable>, every: Duration) {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let tokens = tokens.clone();
+        // A panic there has been logged; the next tick tries again.
+        let _ = tokio::task::spawn_blocking(move || tokens.refresh()).await;
+    }
+}
+
+/// As many connections as are allowed and as there are files for.
+fn connections_max(config: &Config) -> usize {
+    let wanted = u64::from(config.connections_max);
+    let allowed = match rlimit::Resource::NOFILE.get_soft() {
+        Ok(files) => wanted.min(files.saturating_sub(limits::FILES_RESERVED).max(1)),
+        Err(_) => wanted,
+    };
+    if allowed < wanted {
+        tracing::debug!(allowed, "the limit of open files bounds the connections");
+    }
+    usize::try_from(allowed).unwrap_or(usize::MAX)
+}
+
+/// Does what blocks, away from the tasks that must not.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StartError::Defect)?
+}
