@@ -1,5 +1,6 @@
 //! What a commit to the embedded store costs, beside one sync of the same bytes in a file, and how
-//! fast it loads. Run with `cargo bench --bench store`; it needs about half a gigabyte of disk.
+//! fast it loads. Run with `cargo bench --bench store`, or with `-- 128` for commits of that many
+//! entries only; it needs about half a gigabyte of disk.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -98,8 +99,8 @@ fn measure(name: &str, entries: u64, mut commit: impl FnMut(&Batch), keys: u64) 
     );
 }
 
-fn measure_commits(directory: &Path) {
-    for entries in ENTRIES {
+fn measure_commits(directory: &Path, entries: &[u64]) {
+    for &entries in entries {
         let file = File::create(directory.join("append")).unwrap();
         let mut end = 0;
         measure(
@@ -208,6 +209,13 @@ fn main() {
         fill_and_wait(Path::new(&directory));
     }
     let temp = tempfile::tempdir().unwrap();
-    measure_load(temp.path());
-    measure_commits(temp.path());
+    let chosen: Vec<u64> = std::env::args()
+        .filter_map(|argument| argument.parse().ok())
+        .collect();
+    if chosen.is_empty() {
+        measure_load(temp.path());
+        measure_commits(temp.path(), &ENTRIES);
+    } else {
+        measure_commits(temp.path(), &chosen);
+    }
 }
