@@ -209,7 +209,6 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
         session: None,
         lock: lock.clone(),
         proof: Proof::Open,
-        session: None,
         request_id: None,
     };
     match dialects.ask(&asked.caller, command).await {

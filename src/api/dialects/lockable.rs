@@ -146,7 +146,6 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
         session: None,
         lock: lock_of(&asked)?,
         proof: Proof::Open,
-        session: None,
         request_id: None,
     };
     match dialects.ask(&asked.caller, command).await? {

@@ -178,7 +178,6 @@ async fn try_release(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
         session: None,
         proof: dialects.api.proof(&asked.caller.namespace, &lock, &token)?,
         lock,
-        session: None,
         request_id: None,
     };
     match dialects.ask(&asked.caller, command).await? {

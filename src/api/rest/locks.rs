@@ -156,7 +156,6 @@ pub(super) async fn release(
         session: None,
         proof: api.proof(&caller.namespace, &lock, &grant_token)?,
         lock,
-        session: None,
         request_id: request_id(&request.request_id.unwrap_or_default())?,
     };
     match ask(&api, &caller.namespace, command).await? {
