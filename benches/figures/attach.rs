@@ -265,61 +265,81 @@ where
     Ok((channels.len() * each) as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Figures 2 and 3.
-pub async fn throughput(plan: &Plan, echo: &Echo, table: &mut Table) -> Result<(), Failed> {
+/// Figure 2.
+pub async fn durable(plan: &Plan, echo: &Echo, table: &mut Table) -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let server = Server::start(dir.path()).await?;
-    let (mut echo_channels, mut channels) = (Vec::new(), Vec::new());
-    for _ in 0..STREAMS {
-        echo_channels.push(echo.connect().await?);
-        channels.push(server.connect().await?);
-    }
-    let mut rates = [const { Vec::new() }; 5];
-    let mut ratios = [const { Vec::new() }; 4];
-    for _ in 0..=plan.rounds {
+    let (echo_channels, channels) = connect(echo, &server).await?;
+    let (mut boths, mut unaries, mut rates) = (vec![], vec![], vec![]);
+    let (mut to_both, mut to_unary) = (vec![], vec![]);
+    for round in 0..=plan.rounds {
         let both = on_streams(&echo_channels, ECHOES, |channel, _| echoes(channel)).await?;
         let unary = crate::unary::echo_rate(echo, 256).await?;
         let durable = on_streams(&channels, CALLS, cycles).await?;
-        let renewed = on_streams(&channels, 2 * CALLS, renewals).await?;
-        let kept = on_streams(&channels, 2 * CALLS, |channel, _| keep_alives(channel)).await?;
-        for (values, value) in rates.iter_mut().zip([both, unary, durable, renewed, kept]) {
-            values.push(value);
-        }
-        let row = [durable / both, durable / unary, renewed / both, kept / both];
-        for (values, value) in ratios.iter_mut().zip(row) {
-            values.push(value);
+        // The first round warms up.
+        if round > 0 {
+            boths.push(both);
+            unaries.push(unary);
+            rates.push(durable);
+            to_both.push(durable / both);
+            to_unary.push(durable / unary);
         }
     }
-    // The first round warms up.
-    let [both, unary, durable, renewed, kept] = rates.map(|mut values| median(&mut values[1..]));
-    let [to_both, to_unary, renewed_to, kept_to] =
-        ratios.map(|mut values| median(&mut values[1..]));
-    let beside = format!("both-ways echo {}", rate(both));
+    let own = rate(median(&mut rates));
     table.add(
         "2. durable calls over Attach, 4 streams with 64 in flight",
         "0.15 of the both-ways echo",
-        format!("{to_both:.3} ({})", rate(durable)),
-        beside.clone(),
+        format!("{:.3} ({own})", median(&mut to_both)),
+        format!("both-ways echo {}", rate(median(&mut boths))),
     );
     table.add(
         "2. the same",
         "3 times the unary echo",
-        format!("{to_unary:.1} times"),
-        format!("unary echo, 256 in flight, {}", rate(unary)),
-    );
-    table.add(
-        "3. renewals over Attach",
-        "0.25 of the both-ways echo",
-        format!("{renewed_to:.3} ({})", rate(renewed)),
-        beside.clone(),
-    );
-    table.add(
-        "3. renewals over KeepAlive",
-        "0.25 of the both-ways echo",
-        format!("{kept_to:.3} ({})", rate(kept)),
-        beside,
+        format!("{:.1} times", median(&mut to_unary)),
+        format!("unary echo, 256 in flight, {}", rate(median(&mut unaries))),
     );
     Ok(())
+}
+
+/// Figure 3.
+pub async fn renewed(plan: &Plan, echo: &Echo, table: &mut Table) -> Result<(), Failed> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(dir.path()).await?;
+    let (echo_channels, channels) = connect(echo, &server).await?;
+    let (mut boths, mut rates, mut ratios) = (vec![], [vec![], vec![]], [vec![], vec![]]);
+    for round in 0..=plan.rounds {
+        let both = on_streams(&echo_channels, ECHOES, |channel, _| echoes(channel)).await?;
+        let renewed = on_streams(&channels, 2 * CALLS, renewals).await?;
+        let kept = on_streams(&channels, 2 * CALLS, |channel, _| keep_alives(channel)).await?;
+        if round > 0 {
+            boths.push(both);
+            for (place, own) in [renewed, kept].into_iter().enumerate() {
+                rates[place].push(own);
+                ratios[place].push(own / both);
+            }
+        }
+    }
+    let both = rate(median(&mut boths));
+    for (place, over) in ["Attach", "KeepAlive"].into_iter().enumerate() {
+        let own = rate(median(&mut rates[place]));
+        table.add(
+            &format!("3. renewals over {over}"),
+            "0.25 of the both-ways echo",
+            format!("{:.3} ({own})", median(&mut ratios[place])),
+            format!("both-ways echo {both}"),
+        );
+    }
+    Ok(())
+}
+
+/// The connections of the echo and of the server, one for each stream.
+async fn connect(echo: &Echo, server: &Server) -> Result<(Vec<Channel>, Vec<Channel>), Failed> {
+    let (mut echoes, mut channels) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        echoes.push(echo.connect().await?);
+        channels.push(server.connect().await?);
+    }
+    Ok((echoes, channels))
 }
 
 /// When a lock was released, and by whom it was held next.

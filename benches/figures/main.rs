@@ -58,8 +58,11 @@ async fn main() -> Result<(), Failed> {
     if plan.wants(1) {
         unary::distinct_names(&plan, &echo, &mut table).await?;
     }
-    if plan.wants(2) || plan.wants(3) {
-        attach::throughput(&plan, &echo, &mut table).await?;
+    if plan.wants(2) {
+        attach::durable(&plan, &echo, &mut table).await?;
+    }
+    if plan.wants(3) {
+        attach::renewed(&plan, &echo, &mut table).await?;
     }
     if plan.wants(4) {
         attach::hand_over(&plan, &mut table).await?;
