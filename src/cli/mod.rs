@@ -2,9 +2,18 @@
 //!
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
+mod acquire;
+mod client;
 mod completions;
+mod error;
+mod input;
+mod lease;
+mod lock;
+mod output;
 mod serve;
+mod signal;
 mod token;
+mod views;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -26,6 +35,10 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Box<serve::Serve>),
+    /// Take, keep, give back and look at locks
+    Lock(lock::LockArgs),
+    /// Make and keep shared leases: one heartbeat for many locks
+    Lease(lease::LeaseArgs),
     /// Make, list and revoke the API tokens of a server on this machine
     Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
@@ -37,6 +50,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => args.run(),
+        Command::Lock(args) => client::execute(args.output(), args.run()),
+        Command::Lease(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

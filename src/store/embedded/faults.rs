@@ -28,6 +28,7 @@ struct Inner {
     dead: bool,
     syncs: u64,
     fail_sync_at: Option<u64>,
+    cut_at_next_sync: bool,
     writes: u64,
     full_from_write: Option<u64>,
 }
@@ -58,6 +59,12 @@ impl FaultDisk {
     pub(super) fn fail_sync(&self, nth: u64) {
         let mut inner = self.0.lock().unwrap();
         inner.fail_sync_at = Some(inner.syncs + nth);
+    }
+
+    /// The power goes during the next sync: [`FaultDisk::crash`] then decides, sector by sector, what
+    /// of the bytes it was to sync has arrived.
+    pub(super) fn cut_at_next_sync(&self) {
+        self.0.lock().unwrap().cut_at_next_sync = true;
     }
 
     pub(super) fn sync_failed(&self) -> bool {
@@ -159,6 +166,10 @@ impl Disk for FaultDisk {
     fn sync(&self, file: &File, _: &Path) -> io::Result<()> {
         let mut inner = self.0.lock().unwrap();
         inner.check()?;
+        if inner.cut_at_next_sync {
+            inner.dead = true;
+            return inner.check();
+        }
         let number = inner.syncs;
         inner.syncs += 1;
         let fails = inner.fail_sync_at == Some(number);

@@ -165,8 +165,8 @@ fn after_a_power_cut_the_acknowledged_batches_are_there_and_none_by_half() {
         for number in 1..=commits {
             store.commit(SHARD, epoch, &numbered(number)).unwrap();
         }
-        // One more is written, and the power goes at its sync, of which nothing is known.
-        disk.fail_sync(0);
+        // One more is written, and the power goes in the middle of its sync, or of the fold's.
+        disk.cut_at_next_sync();
         let last = store.commit(SHARD, epoch, &numbered(commits + 1));
         disk.crash(seed);
         drop(store);
@@ -181,6 +181,37 @@ fn after_a_power_cut_the_acknowledged_batches_are_there_and_none_by_half() {
         }
     }
     assert!(torn > 0, "{torn} torn, {kept} kept");
+}
+
+#[test]
+fn a_commit_torn_by_its_sync_is_there_whole_or_not_at_all() {
+    let (mut torn, mut kept) = (0, 0);
+    for seed in 0..60 {
+        let temp = tempfile::tempdir().unwrap();
+        let disk = Arc::new(FaultDisk::default());
+        let store = open_on(temp.path(), Arc::clone(&disk) as _, UNFOLDED);
+        let (epoch, _) = dump(&store, SHARD);
+        let commits = 3 + seed % 5;
+        for number in 1..=commits {
+            store.commit(SHARD, epoch, &numbered(number)).unwrap();
+        }
+        disk.cut_at_next_sync();
+        store
+            .commit(SHARD, epoch, &numbered(commits + 1))
+            .unwrap_err();
+        disk.crash(seed);
+        drop(store);
+        let (_, live) = dump(&open(temp.path(), UNFOLDED), SHARD);
+        let count = count_of(&live);
+        assert!(count == commits || count == commits + 1, "seed {seed}");
+        assert!(live == numbered_up_to(count), "seed {seed}");
+        if count > commits {
+            kept += 1
+        } else {
+            torn += 1
+        }
+    }
+    assert!(torn > 10 && kept > 5, "{torn} torn, {kept} kept");
 }
 
 #[test]

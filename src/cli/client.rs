@@ -1,0 +1,290 @@
+//! The connection to a server: where it is, as whom to talk to it, and how long to wait for it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use super::error::{CliError, root_cause};
+use super::input;
+use super::output::Output;
+use crate::api::Reason;
+use crate::core::Invalid;
+use crate::proto::v1::lease_service_client::LeaseServiceClient;
+use crate::proto::v1::lock_service_client::LockServiceClient;
+
+/// The port of a server whose address names none.
+const PORT_DEFAULT: u16 = 4653;
+/// How often a connection that waits is tried, and how long the server has to show that it lives:
+/// so a caller that stands in line learns within half a minute that nobody serves the line.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// An API token file is longer than this only by mistake.
+const TOKEN_FILE_BYTES_MAX: u64 = 4096;
+
+/// Which server, as whom, and in what form to answer.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectArgs {
+    /// The server: host, host:port or http://host:port
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_ADDR",
+        default_value = "http://127.0.0.1:4653",
+        help_heading = "Server"
+    )]
+    pub addr: String,
+
+    /// The API token [env: HOLDFAST_TOKEN]
+    ///
+    /// Other users of the machine may see the command line: --token-file or the environment keep
+    /// the token from them.
+    #[arg(
+        long,
+        global = true,
+        value_parser = input::secret,
+        conflicts_with = "token_file",
+        help_heading = "Server"
+    )]
+    pub token: Option<SecretString>,
+
+    /// A file that holds the API token [env: HOLDFAST_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
+    pub token_file: Option<PathBuf>,
+
+    /// How long to wait for a connection, and for an answer of a call that doesn't stand in line
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "HOLDFAST_TIMEOUT",
+        default_value = "10s",
+        help_heading = "Server"
+    )]
+    pub timeout: String,
+
+    /// Answer with one JSON object, and one for each event; errors as JSON too
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Runs a client command to its end and tells why it failed, if it did.
+pub fn execute(
+    output: Output,
+    command: impl Future<Output = Result<ExitCode, CliError>>,
+) -> anyhow::Result<ExitCode> {
+    // One thread does: a client command has one thing to do.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(command).unwrap_or_else(|error| {
+        output.error(&error);
+        error.exit.into()
+    }))
+}
+
+/// A server that was reached.
+#[derive(Clone)]
+pub struct Client {
+    addr: String,
+    channel: Channel,
+    token: Token,
+    timeout: Duration,
+}
+
+/// A channel that sends the API token with every call.
+pub type AuthorizedChannel = InterceptedService<Channel, Token>;
+
+/// Puts the API token, where there is one, into a call's headers.
+#[derive(Clone)]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Client {
+    /// Connects, or says in one sentence why that can't be.
+    pub async fn connect(args: &ConnectArgs) -> Result<Client, CliError> {
+        let addr = base_url(&args.addr)?;
+        let token = read_token(args)?;
+        let timeout = input::duration("timeout", &args.timeout)?;
+        let endpoint = Endpoint::from_shared(addr.clone())
+            .map_err(|_| bad_addr(&args.addr))?
+            .user_agent(concat!("holdfast-cli/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| CliError::new(Reason::Internal, error.to_string()))?
+            .connect_timeout(timeout)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .tcp_nodelay(true);
+        let channel = match tokio::time::timeout(timeout, endpoint.connect()).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(unreachable_server(&addr, &root_cause(&error))),
+            Err(_) => {
+                return Err(unreachable_server(
+                    &addr,
+                    &format!("no answer in {timeout:?}"),
+                ));
+            }
+        };
+        Ok(Client {
+            addr,
+            channel,
+            token,
+            timeout,
+        })
+    }
+
+    /// The lock service.
+    pub fn locks(&self) -> LockServiceClient<AuthorizedChannel> {
+        LockServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// The lease service.
+    pub fn leases(&self) -> LeaseServiceClient<AuthorizedChannel> {
+        LeaseServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// Awaits the answer of a call that doesn't stand in line, for at most `--timeout`.
+    pub async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, CliError> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            // Only a failure on this side of the wire has a source.
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
+                Err(self.error(&status).of_unknown_outcome())
+            }
+            Ok(Err(status)) => Err(self.error(&status)),
+            Err(_) => {
+                let message = format!("{} did not answer in {:?}", self.addr, self.timeout);
+                Err(CliError::new(Reason::Unavailable, message).of_unknown_outcome())
+            }
+        }
+    }
+
+    /// What a failed call means.
+    pub fn error(&self, status: &Status) -> CliError {
+        CliError::from_status(&self.addr, status)
+    }
+}
+
+fn bad_addr(addr: &str) -> CliError {
+    let expected = format!("must be host, host:port or http://host:port, is {addr:?}");
+    Invalid::new("addr", expected).into()
+}
+
+fn unreachable_server(addr: &str, cause: &str) -> CliError {
+    let message = format!(
+        "cannot reach a server at {addr}: {cause}; start one with `holdfast serve`, or name another with --addr or HOLDFAST_ADDR"
+    );
+    CliError::new(Reason::Unavailable, message)
+}
+
+/// The URL of the server that `addr` names.
+fn base_url(addr: &str) -> Result<String, CliError> {
+    let authority = addr.strip_prefix("http://").unwrap_or(addr);
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let authority: http::uri::Authority = authority.parse().map_err(|_| bad_addr(addr))?;
+    // A user name in front of the host is no way to give the API token.
+    if authority.as_str().contains('@') || authority.host().is_empty() {
+        return Err(bad_addr(addr));
+    }
+    let port = match authority.port() {
+        Some(port) => port.as_u16(),
+        None if authority.as_str() == authority.host() => PORT_DEFAULT,
+        None => return Err(bad_addr(addr)),
+    };
+    Ok(format!("http://{}:{port}", authority.host()))
+}
+
+/// The API token: what the command line says goes before what the environment says.
+fn read_token(args: &ConnectArgs) -> Result<Token, CliError> {
+    let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let token = if let Some(token) = &args.token {
+        Some(token.clone())
+    } else if let Some(path) = &args.token_file {
+        Some(read_token_file(path)?)
+    } else if let Some(token) = from_env("HOLDFAST_TOKEN") {
+        Some(token.to_string_lossy().into_owned().into())
+    } else if let Some(path) = from_env("HOLDFAST_TOKEN_FILE") {
+        Some(read_token_file(Path::new(&path))?)
+    } else {
+        None
+    };
+    let Some(token) = token else {
+        return Ok(Token(None));
+    };
+    let expected = || Invalid::new("token", "must be visible ASCII characters without spaces");
+    if !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(expected().into());
+    }
+    let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
+        .parse()
+        .map_err(|_| expected())?;
+    header.set_sensitive(true);
+    Ok(Token(Some(header)))
+}
+
+fn read_token_file(path: &Path) -> Result<SecretString, CliError> {
+    let read = std::fs::File::open(path)
+        .and_then(|file| input::read_secret(file, TOKEN_FILE_BYTES_MAX))
+        .map_err(|error| format!("cannot read {}: {error}", path.display()));
+    read.map_err(|expected| Invalid::new("token_file", expected).into())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_with_or_without_scheme_and_port() {
+        for (addr, url) in [
+            ("http://127.0.0.1:4653", "http://127.0.0.1:4653"),
+            ("http://127.0.0.1:4653/", "http://127.0.0.1:4653"),
+            ("localhost:80", "http://localhost:80"),
+            ("locks.example", "http://locks.example:4653"),
+            ("[::1]", "http://[::1]:4653"),
+            ("[::1]:99", "http://[::1]:99"),
+        ] {
+            assert_eq!(base_url(addr).unwrap(), url, "{addr}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_name() {
+        for addr in [
+            "",
+            "http://",
+            "https://x",
+            "ftp://x",
+            "x/y",
+            "x:99999",
+            "x:",
+            "a b",
+            "tok@x",
+            "::1",
+            "x?y",
+        ] {
+            let error = base_url(addr).unwrap_err();
+            assert!(error.to_string().starts_with("addr: "), "{addr}: {error}");
+        }
+    }
+}

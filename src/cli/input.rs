@@ -1,0 +1,91 @@
+//! What callers give on the command line: durations, metadata, secrets, and who they are.
+//!
+//! Bounds are the server's to check; here is checked only what can't be put into a message.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{self, Read};
+use std::os::unix::process::parent_id;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::CliError;
+use crate::api::http::duration::parse_duration;
+use crate::core::Invalid;
+
+/// A grant token or lease id on standard input is longer than this only by mistake.
+const STDIN_SECRET_BYTES_MAX: u64 = 4096;
+
+/// Keeps a secret of the command line from being printed.
+pub fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
+}
+
+/// Reads a secret: all of `input` without the line break at its end.
+pub fn read_secret(input: impl Read, bytes_max: u64) -> io::Result<SecretString> {
+    let mut text = String::new();
+    let read = input.take(bytes_max + 1).read_to_string(&mut text)?;
+    if read as u64 > bytes_max {
+        return Err(io::Error::other(format!(
+            "it has more than {bytes_max} bytes"
+        )));
+    }
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(io::Error::other("it is empty"));
+    }
+    Ok(text.into())
+}
+
+/// The secret that an argument gives: itself, or what stands on standard input where it is `-`.
+pub fn secret_or_stdin(field: &'static str, argument: &SecretString) -> Result<String, CliError> {
+    if argument.expose_secret() != "-" {
+        return Ok(argument.expose_secret().to_owned());
+    }
+    let read = read_secret(io::stdin().lock(), STDIN_SECRET_BYTES_MAX)
+        .map_err(|error| Invalid::new(field, format!("cannot be read from stdin: {error}")))?;
+    Ok(read.expose_secret().to_owned())
+}
+
+/// Reads a duration such as `30s`, `1h45m`, `1.5h`, `300ms`, `2d` or `0`.
+pub fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
+    parse_duration(text).map_err(|error| {
+        let expected = format!("{error}, is {text:?}");
+        Invalid::new(field, expected).into()
+    })
+}
+
+/// The same for a message.
+pub fn proto_duration(field: &'static str, text: &str) -> Result<prost_types::Duration, CliError> {
+    to_proto(field, duration(field, text)?)
+}
+
+/// Puts a duration into a message.
+pub fn to_proto(field: &'static str, span: Duration) -> Result<prost_types::Duration, CliError> {
+    span.try_into()
+        .map_err(|_| Invalid::new(field, format!("is too long: {span:?}")).into())
+}
+
+/// Reads `KEY=VALUE` pairs.
+pub fn metadata(pairs: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let mut metadata = BTreeMap::new();
+    for pair in pairs {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Invalid::new("metadata", format!("must be KEY=VALUE, is {pair:?}")))?;
+        if metadata.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(Invalid::new("metadata", format!("has the key {key:?} twice")).into());
+        }
+    }
+    Ok(metadata)
+}
+
+/// Who asks, for people to read: `user@host:pid`. The process is this one's parent, the script or
+/// shell that goes on holding when this one has ended.
+pub fn default_owner() -> String {
+    let user = whoami::username().unwrap_or_else(|_| "unknown".to_owned());
+    let host = whoami::hostname().unwrap_or_else(|_| "unknown".to_owned());
+    let owner = format!("{user}@{host}:{}", parent_id());
+    owner.chars().filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,354 @@
+//! What the server answers, as JSON with the field names of the REST API, and as text for people.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+
+use crate::api::http::view;
+use crate::proto::v1;
+
+/// A grant, as told to its holder.
+#[derive(Debug, Serialize)]
+pub struct Grant {
+    /// The lock's name.
+    pub lock: String,
+    /// The secret that proves the hold.
+    pub grant_token: String,
+    /// A decimal string: many readers of JSON keep no whole 64-bit number.
+    pub fencing_token: String,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    owner: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    lease_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acquire_time: Option<String>,
+}
+
+impl From<v1::Grant> for Grant {
+    fn from(grant: v1::Grant) -> Grant {
+        Grant {
+            mode: mode(grant.mode),
+            lock: grant.lock,
+            grant_token: grant.grant_token,
+            fencing_token: grant.fencing_token.to_string(),
+            expires_in: grant.expires_in.as_ref().map(seconds),
+            owner: grant.owner,
+            metadata: grant.metadata,
+            lease_id: grant.lease_id,
+            acquire_time: grant.acquire_time.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl Grant {
+    /// Lines that a shell evaluates.
+    pub fn to_shell(&self) -> String {
+        // Neither holds a character that is special in any shell, so they need no quotes.
+        format!(
+            "export HOLDFAST_GRANT_TOKEN={}\nexport HOLDFAST_FENCING_TOKEN={}",
+            self.grant_token, self.fencing_token
+        )
+    }
+}
+
+impl Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "grant_token={} fencing_token={}",
+            self.grant_token, self.fencing_token
+        )?;
+        match self.expires_in {
+            Some(seconds) => write!(f, " expires_in={seconds}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What everyone in the namespace may see of a grant.
+#[derive(Debug, Serialize)]
+pub struct Holder {
+    owner: String,
+    fencing_token: String,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acquire_time: Option<String>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl From<v1::Holder> for Holder {
+    fn from(holder: v1::Holder) -> Holder {
+        Holder {
+            mode: mode(holder.mode),
+            owner: holder.owner,
+            fencing_token: holder.fencing_token.to_string(),
+            expires_in: holder.expires_in.as_ref().map(seconds),
+            acquire_time: holder.acquire_time.as_ref().map(ToString::to_string),
+            metadata: holder.metadata,
+        }
+    }
+}
+
+impl Holder {
+    /// The owner, or what stands for one that gave no name.
+    pub fn name(&self) -> &str {
+        match self.owner.as_str() {
+            "" => "someone without a name",
+            owner => owner,
+        }
+    }
+}
+
+impl Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name(), self.mode)?;
+        write!(f, " fencing_token={}", self.fencing_token)?;
+        match self.expires_in {
+            Some(seconds) => write!(f, " expires_in={seconds}")?,
+            None => write!(f, " expires_in=never")?,
+        }
+        if let Some(time) = &self.acquire_time {
+            write!(f, " since={time}")?;
+        }
+        for (key, value) in &self.metadata {
+            write!(f, " {key}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A lock.
+#[derive(Debug, Serialize)]
+pub struct Lock {
+    /// The lock's name.
+    pub name: String,
+    state: &'static str,
+    /// The first holders.
+    pub holders: Vec<Holder>,
+    /// How many holders there are.
+    pub holder_count: u32,
+    /// How many callers stand in line.
+    pub waiters: u32,
+    reserved: bool,
+}
+
+impl From<v1::Lock> for Lock {
+    fn from(lock: v1::Lock) -> Lock {
+        Lock {
+            state: match v1::LockState::try_from(lock.state) {
+                Ok(v1::LockState::Held) => "HELD",
+                _ => "FREE",
+            },
+            name: lock.name,
+            holders: lock.holders.into_iter().map(Holder::from).collect(),
+            holder_count: lock.holder_count,
+            waiters: lock.waiter_count,
+            reserved: lock.reserved,
+        }
+    }
+}
+
+impl Lock {
+    /// The lock on one line.
+    pub fn summary(&self) -> String {
+        let mut line = format!("{} {}", self.name, self.state);
+        if let Some(holder) = self.holders.first() {
+            line.push_str(&format!(" by {}", holder.name()));
+        }
+        if self.holder_count > 1 {
+            line.push_str(&format!(" and {} more", self.holder_count - 1));
+        }
+        if self.waiters > 0 {
+            line.push_str(&format!(", {} waiting", self.waiters));
+        }
+        if self.reserved {
+            line.push_str(", reserved");
+        }
+        line
+    }
+}
+
+impl Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.summary())?;
+        for holder in &self.holders {
+            write!(f, "\n  {holder}")?;
+        }
+        let hidden = (self.holder_count as usize).saturating_sub(self.holders.len());
+        if hidden > 0 {
+            write!(f, "\n  and {hidden} more")?;
+        }
+        Ok(())
+    }
+}
+
+/// A change of a lock's holders.
+#[derive(Debug, Serialize)]
+pub struct LockEvent {
+    event: &'static str,
+    lock: String,
+    holder: Option<Holder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_time: Option<String>,
+    holder_count: u32,
+    waiters: u32,
+}
+
+impl LockEvent {
+    /// A change of `lock`.
+    pub fn new(lock: &str, event: v1::LockEvent) -> LockEvent {
+        use v1::LockEventKind as Kind;
+        LockEvent {
+            lock: lock.to_owned(),
+            event: match Kind::try_from(event.kind) {
+                Ok(Kind::Granted) => "granted",
+                Ok(Kind::Released) => "released",
+                Ok(Kind::Expired) => "expired",
+                Ok(Kind::Revoked) => "revoked",
+                Ok(Kind::Forced) => "forced",
+                Ok(Kind::Unspecified) | Err(_) => "unknown",
+            },
+            holder: event.holder.map(Holder::from),
+            event_time: event.event_time.as_ref().map(ToString::to_string),
+            holder_count: event.holder_count,
+            waiters: event.waiter_count,
+        }
+    }
+}
+
+impl Display for LockEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(time) = &self.event_time {
+            write!(f, "{time} ")?;
+        }
+        write!(f, "{}", self.event)?;
+        if let Some(holder) = &self.holder {
+            write!(
+                f,
+                " {} fencing_token={}",
+                holder.name(),
+                holder.fencing_token
+            )?;
+        }
+        write!(f, " holders={} waiters={}", self.holder_count, self.waiters)
+    }
+}
+
+/// A shared lease.
+#[derive(Debug, Serialize)]
+pub struct Lease {
+    /// The lease's id.
+    pub lease_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    owner: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create_time: Option<String>,
+    grant_count: u32,
+    waiter_count: u32,
+}
+
+impl From<v1::Lease> for Lease {
+    fn from(lease: v1::Lease) -> Lease {
+        Lease {
+            lease_id: lease.lease_id,
+            ttl: lease.ttl.as_ref().map(seconds),
+            expires_in: lease.expires_in.as_ref().map(seconds),
+            owner: lease.owner,
+            metadata: lease.metadata,
+            create_time: lease.create_time.as_ref().map(ToString::to_string),
+            grant_count: lease.grant_count,
+            waiter_count: lease.waiter_count,
+        }
+    }
+}
+
+impl Lease {
+    /// A line that a shell evaluates.
+    pub fn to_shell(&self) -> String {
+        // A UUID holds no character that is special in any shell.
+        format!("export HOLDFAST_LEASE_ID={}", self.lease_id)
+    }
+}
+
+impl Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lease_id={}", self.lease_id)?;
+        if let Some(ttl) = self.ttl {
+            write!(f, " ttl={ttl}")?;
+        }
+        if let Some(seconds) = self.expires_in {
+            write!(f, " expires_in={seconds}")?;
+        }
+        write!(
+            f,
+            " grants={} waiters={}",
+            self.grant_count, self.waiter_count
+        )?;
+        if !self.owner.is_empty() {
+            write!(f, " owner={}", self.owner)?;
+        }
+        for (key, value) in &self.metadata {
+            write!(f, " {key}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The time that a renewal won.
+#[derive(Debug, Serialize)]
+pub struct Renewed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+}
+
+impl From<Option<prost_types::Duration>> for Renewed {
+    fn from(expires_in: Option<prost_types::Duration>) -> Renewed {
+        Renewed {
+            expires_in: expires_in.as_ref().map(seconds),
+        }
+    }
+}
+
+impl Display for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.expires_in {
+            Some(seconds) => write!(f, "expires_in={seconds}"),
+            None => write!(f, "expires_in=never"),
+        }
+    }
+}
+
+/// So many grants, in words.
+pub fn grants(count: u32) -> String {
+    match count {
+        1 => "1 grant".to_owned(),
+        count => format!("{count} grants"),
+    }
+}
+
+/// A span in seconds, as the REST API writes it.
+pub fn seconds(span: &prost_types::Duration) -> f64 {
+    let span = std::time::Duration::try_from(*span).unwrap_or_default();
+    view::seconds(span)
+}
+
+fn mode(mode: i32) -> &'static str {
+    match v1::LockMode::try_from(mode) {
+        Ok(v1::LockMode::Shared) => "SHARED",
+        _ => "EXCLUSIVE",
+    }
+}
