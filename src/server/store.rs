@@ -21,13 +21,13 @@ pub(super) fn open(
         StoreKind::Memory => {
             let mut server_key = [0; 32];
             getrandom::fill(&mut server_key).map_err(StartError::Randomness)?;
-            Ok(Announced::new(MemoryStore::new(server_key)))
+            Ok(Announced::open(MemoryStore::new(server_key)))
         }
         StoreKind::Embedded => {
             let data_dir = data_dir.ok_or(StartError::NoDataDir)?;
             let store =
                 EmbeddedStore::open(data_dir).map_err(|source| StartError::Store { source })?;
-            Ok(Announced::new(store))
+            Ok(Announced::open(store))
         }
     }
 }
@@ -52,7 +52,7 @@ struct Announced<S> {
 }
 
 impl<S: Store> Announced<S> {
-    fn new(store: S) -> (Arc<dyn Store>, Closed) {
+    fn open(store: S) -> (Arc<dyn Store>, Closed) {
         let (gone, closed) = oneshot::channel();
         let store = Announced { store, _gone: gone };
         (Arc::new(store), Closed(closed))

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use holdfast::proto::v1::lease_service_client::LeaseServiceClient;
 use holdfast::proto::v1::lock_service_client::LockServiceClient;
-use holdfast::proto::v1::{AcquireLockRequest, SubscribeAndGrabRequest};
+use holdfast::proto::v1::session_service_client::SessionServiceClient;
+use holdfast::proto::v1::{
+    AcquireLockRequest, AttachRequest, SubscribeAndGrabRequest, WatchLockRequest, attach_request,
+};
 use holdfast::server::Config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -147,4 +151,55 @@ async fn idle_connections_do_not_delay_the_end() {
         .await
         .unwrap();
     drop((client, silent));
+}
+
+#[tokio::test]
+async fn streams_that_are_silent_are_ended() {
+    let server = start(Config::throw_away()).await;
+    let url = format!("http://{}", server.local_addr());
+    let mut locks = LockServiceClient::connect(url.clone()).await.unwrap();
+    let mut watch = locks
+        .watch_lock(WatchLockRequest {
+            lock: "x".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    watch.message().await.unwrap().expect("the first state");
+    let mut leases = LeaseServiceClient::connect(url.clone()).await.unwrap();
+    let (beats, silent) = tokio::sync::mpsc::channel(1);
+    let mut alive = leases
+        .keep_alive(tokio_stream::wrappers::ReceiverStream::new(silent))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut sessions = SessionServiceClient::connect(url).await.unwrap();
+    let (calls, asked) = tokio::sync::mpsc::channel(1);
+    calls
+        .send(AttachRequest {
+            call: Some(attach_request::Call::Open(Default::default())),
+            call_id: 1,
+        })
+        .await
+        .unwrap();
+    let mut session = sessions
+        .attach(tokio_stream::wrappers::ReceiverStream::new(asked))
+        .await
+        .unwrap()
+        .into_inner();
+    session.message().await.unwrap().expect("it is open");
+
+    let stopping = tokio::spawn(server.shutdown(Duration::MAX));
+    let ends = async {
+        [
+            watch.message().await.map(drop),
+            session.message().await.map(drop),
+            alive.message().await.map(drop),
+        ]
+    };
+    for end in timeout(PATIENCE, ends).await.unwrap() {
+        assert_eq!(end.unwrap_err().code(), Code::Unavailable);
+    }
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    drop((beats, calls));
 }
