@@ -11,10 +11,10 @@ use holdfast::proto::v1::attach_response::Result as Told;
 use holdfast::proto::v1::lease_service_client::LeaseServiceClient;
 use holdfast::proto::v1::session_service_client::SessionServiceClient;
 use holdfast::proto::v1::{
-    AcquireLockRequest, AttachRequest, AttachResponse, CreateLeaseRequest, Grant, KeepAliveRequest,
-    OpenSession, ReleaseLockRequest, RenewLockRequest,
+    AcquireLockRequest, AttachRequest, AttachResponse, CloseSession, CreateLeaseRequest, Grant,
+    KeepAliveRequest, OpenSession, ReleaseLockRequest, RenewLockRequest,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -71,15 +71,24 @@ impl Client {
         }
     }
 
-    async fn send(&self, id: u64, call: Call) -> Result<(), Failed> {
-        Ok(self.calls.send(request(id, call)).await?)
+    /// Makes a call in a slot; the numbers of calls begin at 1, those of slots at 0.
+    async fn send(&self, slot: u64, call: Call) -> Result<(), Failed> {
+        Ok(self.calls.send(request(slot + 1, call)).await?)
     }
 
-    /// The next answer.
+    /// The next answer, and its slot.
     pub async fn answer(&mut self) -> Result<(u64, Told), Failed> {
         let answer = self.answers.message().await?.ok_or("the stream ended")?;
         let told = answer.result.ok_or("an empty answer")?;
-        Ok((answer.call_id, told))
+        Ok((answer.call_id.wrapping_sub(1), told))
+    }
+
+    /// Ends the session and all that it holds.
+    async fn close(mut self) -> Result<(), Failed> {
+        let close = Call::Close(CloseSession {});
+        self.calls.send(request(u64::MAX, close)).await?;
+        while !matches!(self.answer().await?, (_, Told::Closed(_))) {}
+        Ok(())
     }
 
     async fn granted(&mut self) -> Result<(u64, Grant), Failed> {
@@ -161,7 +170,7 @@ async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
         };
         client.send(slot, next).await?;
     }
-    Ok(())
+    client.close().await
 }
 
 /// Renews grants of their own leases, over Attach.
@@ -200,7 +209,11 @@ async fn renewals(channel: Channel, stream: usize) -> Result<(), Failed> {
             client.send(slot, call).await?;
         }
     }
-    Ok(())
+    for (slot, renewal) in renewals.into_iter().enumerate() {
+        let call = release(renewal.lock, renewal.grant_token);
+        client.send(slot as u64, call).await?;
+    }
+    client.close().await
 }
 
 /// Renews leases over KeepAlive.
@@ -319,26 +332,29 @@ struct HandOver {
 /// Waits, is told, releases and stands in line again, in turn with the others.
 async fn take_turns(
     channel: Channel,
-    released: Arc<Mutex<Option<Instant>>>,
+    all_in_line: Arc<Barrier>,
+    released: Arc<Mutex<Instant>>,
     rounds: usize,
 ) -> Result<Vec<HandOver>, Failed> {
     let mut client = Client::attach(channel, 60).await?;
     let mut turns = Vec::with_capacity(rounds);
     client.send(0, acquire("turns".to_owned(), 60)).await?;
+    match client.answer().await? {
+        (_, Told::Queued(_)) => all_in_line.wait().await,
+        (_, other) => return Err(format!("expected a place in line, got {other:?}").into()),
+    };
     for round in 1..=rounds as u64 {
         let (_, grant) = client.granted().await?;
         let told = Instant::now();
-        let before = match released.lock() {
-            Ok(mut slot) => slot.replace(Instant::now()),
-            Err(_) => None,
+        let released = match released.lock() {
+            Ok(mut released) => std::mem::replace(&mut *released, Instant::now()),
+            Err(_) => return Err("a task panicked".into()),
         };
-        if let Some(before) = before {
-            turns.push(HandOver {
-                released: before,
-                told,
-                fencing_token: grant.fencing_token,
-            });
-        }
+        turns.push(HandOver {
+            released,
+            told,
+            fencing_token: grant.fencing_token,
+        });
         let give = release("turns".to_owned(), grant.grant_token);
         client.send(round << 1, give).await?;
         if round < rounds as u64 {
@@ -355,16 +371,34 @@ async fn take_turns(
 pub async fn hand_over(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let server = Server::start(dir.path()).await?;
+    let mut starter = Client::attach(server.connect().await?, 60).await?;
+    let mut channels = Vec::new();
+    for _ in 0..WAITERS {
+        channels.push(server.connect().await?);
+    }
     let (mut rates, mut p50s, mut p99s, mut in_order) = (vec![], vec![], vec![], true);
     for round in 0..=plan.rounds {
-        let released = Arc::new(Mutex::new(None));
-        let began = Instant::now();
+        starter.send(0, acquire("turns".to_owned(), 60)).await?;
+        let (_, grant) = starter.granted().await?;
+        let all_in_line = Arc::new(Barrier::new(WAITERS + 1));
+        let released = Arc::new(Mutex::new(Instant::now()));
         let mut tasks = Vec::new();
-        for _ in 0..WAITERS {
-            let channel = server.connect().await?;
-            let run = take_turns(channel, released.clone(), HAND_OVERS / WAITERS);
-            tasks.push(tokio::spawn(run));
+        for channel in &channels {
+            tasks.push(tokio::spawn(take_turns(
+                channel.clone(),
+                all_in_line.clone(),
+                released.clone(),
+                HAND_OVERS / WAITERS,
+            )));
         }
+        all_in_line.wait().await;
+        let began = Instant::now();
+        if let Ok(mut released) = released.lock() {
+            *released = began;
+        }
+        let give = release("turns".to_owned(), grant.grant_token);
+        starter.send(1, give).await?;
+        starter.answer().await?;
         let mut turns = Vec::new();
         let mut by_waiter = Vec::new();
         for (waiter, task) in tasks.into_iter().enumerate() {
@@ -374,12 +408,10 @@ pub async fn hand_over(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
             }
         }
         let seconds = began.elapsed().as_secs_f64();
-        // In order: everyone has its turn before anyone has a second one.
+        // In order: everyone has its turn before anyone has the next one.
         by_waiter.sort_unstable();
         let order: Vec<usize> = by_waiter.iter().map(|(_, waiter)| *waiter).collect();
-        let steady = order.get(WAITERS..order.len().saturating_sub(WAITERS));
-        in_order &= steady
-            .unwrap_or(&[])
+        in_order &= order
             .windows(WAITERS + 1)
             .all(|turns| turns.first() == turns.last());
         if round == 0 {

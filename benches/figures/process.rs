@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use holdfast::proto::v1::GetLockRequest;
+use holdfast::proto::v1::lock_service_client::LockServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Failed;
@@ -90,7 +92,7 @@ impl Server {
             address: format!("http://{listen}"),
         };
         let began = Instant::now();
-        while connect(&server.address).await.is_err() {
+        while !server.answers().await {
             if server.process.0.try_wait()?.is_some() || began.elapsed() > START_MAX {
                 return Err("the server did not start".into());
             }
@@ -102,6 +104,15 @@ impl Server {
     /// A connection of its own.
     pub async fn connect(&self) -> Result<Channel, Failed> {
         connect(&self.address).await
+    }
+
+    async fn answers(&self) -> bool {
+        let Ok(channel) = self.connect().await else {
+            return false;
+        };
+        let lock = "ready".to_owned();
+        let mut locks = LockServiceClient::new(channel);
+        locks.get_lock(GetLockRequest { lock }).await.is_ok()
     }
 
     /// Ends the process at once, as a crash would.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::limits::*;
 
 /// Bad input: which field, and what was expected of it.
@@ -42,7 +44,7 @@ macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $field:literal, $min:expr, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks `text` and keeps it.
@@ -99,8 +101,9 @@ impl std::fmt::Debug for LeaseId {
 /// What a caller says of itself, for people to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct About {
-    owner: Box<str>,
-    metadata: BTreeMap<String, String>,
+    owner: SmolStr,
+    /// `None` where it is empty: most callers have none.
+    metadata: Option<Box<BTreeMap<String, String>>>,
 }
 
 impl About {
@@ -139,7 +142,7 @@ impl About {
     pub(crate) fn trusted(owner: &str, metadata: BTreeMap<String, String>) -> Arc<About> {
         Arc::new(About {
             owner: owner.into(),
-            metadata,
+            metadata: (!metadata.is_empty()).then(|| Box::new(metadata)),
         })
     }
 
@@ -150,7 +153,8 @@ impl About {
 
     /// What the caller says of itself.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.metadata.as_deref().unwrap_or(&NONE)
     }
 }
 
