@@ -13,6 +13,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
 pub use error::{ApiError, Reason};
 pub use grant_token::GrantTokens;
 
@@ -34,6 +36,7 @@ struct Inner {
     shards: Vec<Shard>,
     grant_tokens: GrantTokens,
     ttl_default: Duration,
+    stopping: CancellationToken,
 }
 
 /// Whom a request comes from. The authentication layer puts it into the request's extensions.
@@ -78,6 +81,7 @@ impl Api {
             shards,
             grant_tokens,
             ttl_default,
+            stopping: CancellationToken::new(),
         })))
     }
 
@@ -106,7 +110,13 @@ impl Api {
 
     /// Refuses new calls and tells those that wait to come back.
     pub fn stop_accepting(&self) {
+        self.0.stopping.cancel();
         self.0.shards.iter().for_each(Shard::stop_accepting);
+    }
+
+    /// Waits until no more calls are accepted: for streams that are silent, which no shard tells.
+    pub fn stopping(&self) -> WaitForCancellationFutureOwned {
+        self.0.stopping.clone().cancelled_owned()
     }
 
     /// Commits what is under way and lets the store go. Blocks.

@@ -154,3 +154,90 @@ fn loggable(path: &str) -> &str {
         false => path,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::routing::get;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::core::Namespace;
+    use crate::server::serve::Connections;
+    use crate::store::MemoryStore;
+
+    fn front() -> Arc<Front> {
+        let namespace = Namespace::new("default").unwrap();
+        let tokens = TokenTable::load(Vec::new(), None, namespace, true).unwrap();
+        let config = Config::throw_away();
+        Arc::new(Front::new(&config, Arc::new(tokens), Origins::default()))
+    }
+
+    /// Serves one front, and returns how to ask it.
+    async fn serve(front: &Arc<Front>) -> impl AsyncFn(&str) -> String + use<> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let front = front.clone();
+        let service = service_fn(move |request| front.clone().answer(request));
+        let connections = Connections::new(&Timers::default(), 8);
+        tokio::spawn(connections.accept(listener, service));
+        async move |head: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn while_state_is_loaded_only_health_answers() {
+        let ask = serve(&front()).await;
+        assert!(ask("GET /livez HTTP/1.1").await.contains(" 200 "));
+        let ready = ask("GET /readyz?verbose HTTP/1.1").await;
+        assert!(
+            ready.contains(" 503 ") && ready.contains("[-]loaded failed"),
+            "{ready}"
+        );
+        let call = ask("GET /api/v1/locks/x HTTP/1.1").await;
+        assert!(
+            call.contains(" 503 ") && call.contains("retry-after: 1"),
+            "{call}"
+        );
+        let grpc = ask("POST /a/b HTTP/1.1\r\ncontent-type: application/grpc").await;
+        assert!(grpc.contains("grpc-status: 14"), "{grpc}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_a_defect_and_the_server_goes_on() {
+        let front = front();
+        let store = Arc::new(MemoryStore::new([0; 32]));
+        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        async fn boom() {
+            panic!("boom")
+        }
+        let router = Router::new().route("/boom", get(boom).post(boom));
+        front.open(api, router);
+        let ask = serve(&front).await;
+        let answer = ask("GET /boom HTTP/1.1").await;
+        assert!(
+            answer.contains(" 500 ") && answer.contains("INTERNAL"),
+            "{answer}"
+        );
+        assert!(!answer.contains("boom"), "{answer}");
+        let grpc = ask("POST /boom HTTP/1.1\r\ncontent-type: application/grpc").await;
+        assert!(grpc.contains("grpc-status: 13"), "{grpc}");
+        assert!(ask("GET /readyz HTTP/1.1").await.contains(" 200 "));
+    }
+
+    #[test]
+    fn the_id_of_a_lease_is_not_logged() {
+        assert_eq!(loggable("/api/v1/leases/5f0c/renew"), "/api/v1/leases/");
+        assert_eq!(loggable("/api/v1/locks/x"), "/api/v1/locks/x");
+    }
+}

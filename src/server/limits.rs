@@ -20,6 +20,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// the time between two requests as well, so this is also how long an idle connection stays; a
 /// client that polls every second or renews every 20 s keeps its own.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection has for its request when it is made while the server stops: it is most
+/// likely a probe, and must not hold up the end.
+pub const LATE_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a body that is not a stream has from its head to its end.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body that is read unless it is a stream of gRPC, in bytes. Surfaces have tighter
@@ -75,6 +78,9 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SHUTDOWN_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest deadline that can be set.
 pub const SHUTDOWN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
+
+/// How long the end waits for calls that were cut off to let go of the store.
+pub const STORE_CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the file of tokens is looked at.
 pub const TOKENS_CHECK_INTERVAL: Duration = Duration::from_secs(1);

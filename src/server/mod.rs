@@ -33,8 +33,10 @@ pub use error::StartError;
 
 use self::front::Front;
 use self::health::Phase;
+use self::limits::STORE_CLOSE_PATIENCE;
 use self::origin::Origins;
 use self::serve::Connections;
+use self::store::Closed;
 use self::tokens::{TokenTable, TokensFile};
 use crate::api::{Api, grpc};
 use crate::core::Namespace;
@@ -47,10 +49,9 @@ const NAMESPACE_DEFAULT: &str = "default";
 pub struct Server {
     local_addr: SocketAddr,
     front: Arc<Front>,
-    connections: Connections,
-    api: Api,
     health: grpc::Health,
-    background: Vec<JoinHandle<()>>,
+    running: Running,
+    store_closed: Closed,
 }
 
 impl Server {
@@ -79,43 +80,45 @@ impl Server {
         let cors = origins.cors();
         let front = Arc::new(Front::new(&config, Arc::new(tokens), origins));
         let connections = Connections::new(&config.timers, connections_max(&config));
-        let mut starting = Starting {
+        let mut running = Running {
             connections: connections.clone(),
             background: Vec::new(),
+            api: None,
         };
         let answer = {
             let front = front.clone();
             move |request| front.clone().answer(request)
         };
-        let accepting = connections.clone();
-        starting.background.push(match cors {
-            None => tokio::spawn(accepting.accept(listener, service_fn(answer))),
+        running.background.push(match cors {
+            None => tokio::spawn(connections.accept(listener, service_fn(answer))),
             Some(cors) => {
                 let service = tower::Layer::layer(&cors, tower::service_fn(answer));
                 let service = hyper_util::service::TowerToHyperService::new(service);
-                tokio::spawn(accepting.accept(listener, service))
+                tokio::spawn(connections.accept(listener, service))
             }
         });
 
-        let api = blocking({
+        let (api, store_closed) = blocking({
             let config = config.clone();
             move || {
-                let store = store::open_store(config.store, config.data_dir.as_deref())?;
-                Api::start(store, config.ttl_default).map_err(|source| StartError::Store { source })
+                let (store, closed) = store::open(config.store, config.data_dir.as_deref())?;
+                let api = Api::start(store, config.ttl_default)
+                    .map_err(|source| StartError::Store { source })?;
+                Ok((api, closed))
             }
         })
         .await?;
+        running.api = Some(api.clone());
         let health = grpc::Health::new();
         front.open(api.clone(), router::assemble(&api, &config, &health)?);
         let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
-        starting.background.push(tokio::spawn(checking));
+        running.background.push(tokio::spawn(checking));
         Ok(Server {
             local_addr,
             front,
-            connections,
-            api,
             health,
-            background: std::mem::take(&mut starting.background),
+            running,
+            store_closed,
         })
     }
 
@@ -134,49 +137,63 @@ impl Server {
     /// Stops: says so to whoever asks after its health, sends those who wait away with a hint to come
     /// back, lets what is under way finish, commits and lets the store go. Connections that have not
     /// finished by the deadline are cut off.
-    pub async fn shutdown(mut self, deadline: Duration) {
-        self.front.lifecycle.advance(Phase::Stopping);
-        self.health.set_serving(false).await;
-        self.api.stop_accepting();
-        self.connections.drain();
-        if timeout(deadline, self.connections.drained()).await.is_err() {
+    pub async fn shutdown(self, deadline: Duration) {
+        let Server {
+            front,
+            health,
+            mut running,
+            store_closed,
+            ..
+        } = self;
+        front.lifecycle.advance(Phase::Stopping);
+        health.set_serving(false).await;
+        if let Some(api) = &running.api {
+            api.stop_accepting();
+        }
+        running.connections.drain();
+        if timeout(deadline, running.connections.drained())
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 ?deadline,
                 "connections are cut off that did not finish in time"
             );
         }
-        self.connections.abort();
-        for task in std::mem::take(&mut self.background) {
+        running.connections.abort();
+        for task in std::mem::take(&mut running.background) {
             task.abort();
             // It was cancelled, which is no news.
             let _ = task.await;
         }
-        let api = self.api.clone();
-        // A panic there has been logged, and there is nothing left to stop.
-        let _ = tokio::task::spawn_blocking(move || api.stop()).await;
+        running.connections.drained().await;
+        if let Some(api) = running.api.take() {
+            // A panic there has been logged, and there is nothing left to stop.
+            let _ = tokio::task::spawn_blocking(move || api.stop()).await;
+        }
+        // Calls that were cut off let go of the store as they are dropped; whoever waits for the end
+        // may want to open it again.
+        drop((front, health, running));
+        if timeout(STORE_CLOSE_PATIENCE, store_closed).await.is_err() {
+            tracing::warn!("something still holds the store");
+        }
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.api.stop_accepting();
-        self.connections.abort();
-        self.background.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// Ends what a start that fails, or is given up, has set going.
-struct Starting {
+/// What a start has set going. Dropped, it cuts all of it off.
+struct Running {
     connections: Connections,
     background: Vec<JoinHandle<()>>,
+    api: Option<Api>,
 }
 
-impl Drop for Starting {
+impl Drop for Running {
     fn drop(&mut self) {
-        if !self.background.is_empty() {
-            self.connections.abort();
-            self.background.iter().for_each(JoinHandle::abort);
+        if let Some(api) = &self.api {
+            api.stop_accepting();
         }
+        self.connections.abort();
+        self.background.iter().for_each(JoinHandle::abort);
     }
 }
 

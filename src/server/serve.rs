@@ -152,8 +152,12 @@ impl Connections {
         tune(&stream)?;
         let late = self.draining.is_cancelled();
         let (mut reader, writer) = stream.into_split();
+        let head_timeout = match late {
+            false => self.protocols.head_timeout,
+            true => self.protocols.head_timeout.min(LATE_HEAD_TIMEOUT),
+        };
         let head = tokio::select! {
-            head = timeout(self.protocols.head_timeout, read_preface(&mut reader)) => head??,
+            head = timeout(head_timeout, read_preface(&mut reader)) => head??,
             // Nothing is under way yet.
             () = self.draining.cancelled(), if !late => return Ok(()),
         };
@@ -172,7 +176,10 @@ impl Connections {
             Ok(connection.await?)
         } else {
             let mut http1 = self.protocols.http1.clone();
-            let connection = http1.keep_alive(!late).serve_connection(io, service);
+            let connection = http1
+                .keep_alive(!late)
+                .header_read_timeout(head_timeout)
+                .serve_connection(io, service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 served = connection.as_mut() => return Ok(served?),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio_stream::Stream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::UntilDeadline;
@@ -17,7 +18,7 @@ use crate::proto::v1::{
     RenewLeaseResponse, RevokeLeaseRequest, RevokeLeaseResponse, keep_alive_response,
     lease_service_server,
 };
-use crate::shard::{Call, Outcome, Progress};
+use crate::shard::{Call, Failure, Outcome, Progress};
 
 /// LeaseService over an [`Api`].
 pub struct Leases(pub(super) Api);
@@ -63,6 +64,7 @@ impl lease_service_server::LeaseService for Leases {
         let caller = Caller::of(&request)?;
         let renewals = Renewals {
             api: self.0.clone(),
+            stopping: Box::pin(self.0.stopping()),
             namespace: caller.identity.namespace,
             inbound: Some(request.into_inner()),
             asked: VecDeque::new(),
@@ -124,6 +126,8 @@ impl lease_service_server::LeaseService for Leases {
 /// [`STREAM_BATCH_MAX`] of them are open, so that a commit under way holds up no reading.
 pub struct Renewals {
     api: Api,
+    /// Ends a silent stream when the server stops.
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     namespace: Namespace,
     /// `None`: the caller asks no more.
     inbound: Option<Streaming<KeepAliveRequest>>,
@@ -181,7 +185,10 @@ impl Stream for Renewals {
             return match this.broken.take() {
                 Some(status) => Poll::Ready(Some(Err(status))),
                 None if this.inbound.is_none() => Poll::Ready(None),
-                None => Poll::Pending,
+                None => this.stopping.as_mut().poll(cx).map(|()| {
+                    this.inbound = None;
+                    Some(Err(Failure::Stopping.into()))
+                }),
             };
         };
         let result = match &mut asked.call {
