@@ -289,3 +289,18 @@ fn a_listing_of_leases_goes_on_behind_the_last_id() {
     assert_eq!(page(Some(leases[1])), (leases[2..].to_vec(), false));
     assert_eq!(page(Some(leases[2])), (vec![], false));
 }
+
+#[test]
+fn an_end_that_was_told_stays_though_the_ttl_became_shorter_and_the_server_crashed() {
+    let mut rules = Rules::new();
+    let held = rules.take(Acquire {
+        hold: Hold::Ttl(600 * SEC),
+        ..acquire("a")
+    });
+    assert_eq!(rules.renew("a", held, Some(SEC)), renewed(600 * SEC));
+    rules.crash();
+    rules.pass(599 * SEC);
+    assert!(rules.holds("a", held));
+    rules.pass(SEC);
+    assert!(!rules.holds("a", held));
+}
