@@ -314,7 +314,7 @@ impl State {
         }
         let lock = grant.lock;
         if let Some(request) = grant.request.take() {
-            self.forget_done(space, &request.0, out);
+            self.forget_granted(space, &request.0, fencing_token, out);
         }
         self.end_grant(index, EndCause::Released, None, out);
         self.settle(lock, out);

@@ -260,3 +260,17 @@ fn a_put_grant_is_given_back_only_when_nobody_else_was_told_of_it() {
     rules.give_back("a", held);
     assert!(rules.holds("a", held));
 }
+
+#[test]
+fn a_grant_given_back_late_leaves_a_newer_request_with_its_id_alone() {
+    let mut rules = Rules::new();
+    let unread = rules.take(Acquire {
+        hold: Hold::Forever,
+        ..with_id(acquire("a"), "r")
+    });
+    rules.pass(limits::REQUEST_MEMORY);
+    let newer = rules.take(with_id(acquire("b"), "r"));
+    rules.give_back("a", unread);
+    assert!(!rules.holds("a", unread));
+    assert_eq!(rules.take(with_id(acquire("b"), "r")), newer);
+}
