@@ -438,8 +438,7 @@ impl State {
             let bounds = lock.holders.iter().map(|holder| &self.grants[*holder]);
             lock.shared_bound = bounds
                 .filter_map(|grant| grant.max_shared)
-                .min()
-                .unwrap_or(UNBOUNDED);
+                .fold(UNBOUNDED, u32::min);
         }
         let key = self.grant_key(index);
         out.delete(key);

@@ -364,3 +364,18 @@ fn a_lock_has_so_many_watchers_and_no_more() {
     let refused = rules.call(Command::Watch { lock: name("a") });
     assert!(matches!(refused, Err(Refusal::LimitReached { .. })));
 }
+
+#[test]
+fn a_max_shared_above_the_limit_does_not_lift_the_limit() {
+    let mut rules = Rules::new();
+    let max = limits::HOLDERS_PER_LOCK_MAX;
+    let unbounded = rules.take(shared("a"));
+    for _ in 1..max {
+        rules.take(up_to("a", limits::MAX_SHARED_MAX));
+    }
+    rules.release("a", unbounded).unwrap();
+    rules.take(up_to("a", limits::MAX_SHARED_MAX));
+    assert!(is_held(
+        &rules.call(Command::Acquire(up_to("a", limits::MAX_SHARED_MAX)))
+    ));
+}
