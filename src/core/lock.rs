@@ -46,11 +46,16 @@ impl State {
         };
         let timer = self.now + destroy_after;
         self.timers.set(timer, Timer::Reserved(lock));
-        self.locks[lock].reserved = Some(Box::new(Reserved {
+        let before = self.locks[lock].reserved.replace(Box::new(Reserved {
             destroy_after,
             last_used: self.now,
             timer,
         }));
+        if let Some(before) = before
+            && before.timer != timer
+        {
+            self.timers.unset(before.timer, Timer::Reserved(lock));
+        }
         let value = LockValue {
             destroy_after_nanos: nanos(destroy_after),
         };

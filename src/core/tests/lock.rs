@@ -160,6 +160,17 @@ fn a_reserved_lock_survives_a_crash_and_its_time_starts_anew() {
 }
 
 #[test]
+fn a_reservation_made_twice_is_destroyed_once() {
+    let mut rules = Rules::new();
+    reserve(&mut rules, "a", 10 * SEC);
+    reserve(&mut rules, "a", 2 * SEC);
+    rules.pass(2 * SEC);
+    assert!(!rules.view("a").exists());
+    rules.pass(10 * SEC);
+    assert!(!rules.view("a").exists());
+}
+
+#[test]
 fn an_open_grant_is_renewed_and_released_by_whoever_knows_the_name() {
     let mut rules = Rules::new();
     let open = Acquire {
