@@ -46,11 +46,16 @@ impl State {
         };
         let timer = self.now + destroy_after;
         self.timers.set(timer, Timer::Reserved(lock));
-        self.locks[lock].reserved = Some(Box::new(Reserved {
+        let before = self.locks[lock].reserved.replace(Box::new(Reserved {
             destroy_after,
             last_used: self.now,
             timer,
         }));
+        if let Some(before) = before
+            && before.timer != timer
+        {
+            self.timers.unset(before.timer, Timer::Reserved(lock));
+        }
         let value = LockValue {
             destroy_after_nanos: nanos(destroy_after),
         };
@@ -314,7 +319,7 @@ impl State {
         }
         let lock = grant.lock;
         if let Some(request) = grant.request.take() {
-            self.forget_done(space, &request.0, out);
+            self.forget_granted(space, &request.0, fencing_token, out);
         }
         self.end_grant(index, EndCause::Released, None, out);
         self.settle(lock, out);
@@ -438,8 +443,7 @@ impl State {
             let bounds = lock.holders.iter().map(|holder| &self.grants[*holder]);
             lock.shared_bound = bounds
                 .filter_map(|grant| grant.max_shared)
-                .min()
-                .unwrap_or(UNBOUNDED);
+                .fold(UNBOUNDED, u32::min);
         }
         let key = self.grant_key(index);
         out.delete(key);

@@ -15,6 +15,8 @@ mod name;
 mod record;
 mod request;
 mod state;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timer;
 mod view;

@@ -185,10 +185,21 @@ impl State {
         }
     }
 
-    /// Forgets a request whose grant was given back: nobody has seen its outcome.
-    pub(super) fn forget_done(&mut self, space: SpaceIx, id: &RequestId, out: &mut Out) {
+    /// Forgets a request whose grant was given back: nobody has seen its outcome. Where the id has
+    /// come to stand for another request since, that one stays.
+    pub(super) fn forget_granted(
+        &mut self,
+        space: SpaceIx,
+        id: &RequestId,
+        fencing_token: u64,
+        out: &mut Out,
+    ) {
         let space = self.space_mut(space);
-        if space.requests.remove(id).is_some() {
+        let granted = space.requests.get(id).is_some_and(|known| {
+            matches!(known.what, What::Done(Done::Granted(token, _), _) if token == fencing_token)
+        });
+        if granted {
+            space.requests.remove(id);
             out.delete(Key::Request(space.name.clone(), id.clone()));
         }
     }

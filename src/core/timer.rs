@@ -77,10 +77,11 @@ impl Expiry {
     }
 
     /// As loaded: a short lease starts its TTL anew, and a long one, whose renewals are committed
-    /// but for a slack, gets the slack. So neither ends early.
+    /// but for a slack, gets the slack. So neither ends early; nor does a short one that was long
+    /// when its end was committed.
     pub(super) fn loaded(now: Time, ttl: Duration, committed: Time) -> Expiry {
         let ends = if ttl < LONG_TTL {
-            now + ttl
+            committed.max(now + ttl)
         } else {
             committed + LONG_TTL_SLACK
         };

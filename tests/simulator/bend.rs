@@ -1,0 +1,139 @@
+//! Where the deliberate bugs of [`Fault`] are built in, between the world and the core.
+
+use std::time::Duration;
+
+use holdfast::core::*;
+
+use crate::fault::Fault;
+use crate::world::World;
+
+impl World {
+    /// Bends what the core is asked.
+    pub fn bend_request(&mut self, request: &mut Request) {
+        let Some(fault) = self.fault else {
+            return;
+        };
+        let space = request.namespace.clone();
+        match (&mut request.command, fault) {
+            (Command::Acquire(acquire), Fault::ShareExclusive) => acquire.mode = Mode::Shared,
+            (Command::Acquire(acquire), Fault::IgnoreMaxShared) => acquire.max_shared = None,
+            (Command::Acquire(acquire), Fault::ForgetRequestId) => {
+                let known = |id: &RequestId| {
+                    self.oracle
+                        .book()
+                        .requests
+                        .contains_key(&(space.clone(), id.clone()))
+                };
+                if acquire.request_id.as_ref().is_some_and(known) {
+                    acquire.request_id = None;
+                }
+            }
+            (
+                Command::Release { lock, proof, .. } | Command::Renew { lock, proof, .. },
+                Fault::ObeyStale,
+            ) => {
+                let holders = self.oracle.book().locks.get(&(space, lock.clone()));
+                if let Some((token, _)) = holders.and_then(|lock| lock.holders.first_key_value()) {
+                    *proof = Proof::Token(*token);
+                }
+            }
+            (Command::Renew { lock, proof, .. }, Fault::IgnoreRenewal) => {
+                let id = (space, lock.clone());
+                if self.oracle.book().proven(&id, *proof).is_some() {
+                    request.command = Command::GetLock { lock: lock.clone() };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Bends what the core wants told.
+    pub fn bend_effects(&mut self) {
+        match self.fault {
+            Some(Fault::SwallowTimeOut) => self.out.effects.retain(|effect| {
+                !matches!(effect, Effect::Reply(_, Err(Refusal::WaitTimedOut(_))))
+            }),
+            Some(Fault::SwallowLoss) => {
+                self.out
+                    .effects
+                    .retain(|effect| !matches!(effect, Effect::Lost { .. }));
+            }
+            Some(Fault::IgnoreRenewal) => {
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(call, reply @ Ok(Answer::Lock(_))) = effect
+                        && let Some(asked) = self.calls.get(call)
+                        && matches!(asked.request.command, Command::Renew { .. })
+                    {
+                        let expires_in = Some(Duration::from_secs(900));
+                        *reply = Ok(Answer::Renewed { expires_in });
+                    }
+                }
+            }
+            Some(Fault::ShareExclusive) => {
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(call, Ok(Answer::Granted(granted))) = effect
+                        && let Some(asked) = self.calls.get(call)
+                        && let Command::Acquire(acquire) = &asked.request.command
+                    {
+                        granted.holder.mode = acquire.mode;
+                    }
+                }
+            }
+            Some(Fault::Overtake) => {
+                let book = self.oracle.book();
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(call, Ok(Answer::Granted(_))) = effect
+                        && let Some(place) = book.place_of_call.get(call)
+                        && let Some(lock) = book.locks.get(&book.places[place].lock)
+                        && let Some(last) = lock.line.back()
+                        && let Some(last) = book.places[last].calls.first()
+                    {
+                        *call = *last;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Bends what a crash leaves behind.
+    pub fn bend_store(&mut self) {
+        match self.fault {
+            Some(Fault::ForgetRequests) => self.store.lose(|key| matches!(key, Key::Request(..))),
+            Some(Fault::RewindTokens) => {
+                let records = self.store.records();
+                let held = records.keys().filter_map(|key| match key {
+                    Key::Grant(_, _, token) => Some(*token),
+                    _ => None,
+                });
+                let highest = held.max().unwrap_or(0);
+                if let Some(Value::Shard(shard)) = records.get(&Key::Shard) {
+                    let mut shard = shard.clone();
+                    shard.last_fencing_token = highest;
+                    let value = Value::Shard(shard);
+                    self.store.put(Record {
+                        key: Key::Shard,
+                        value,
+                    });
+                }
+            }
+            Some(Fault::ForgetRenewals) => {
+                let mut records: Vec<Record> = Vec::new();
+                for (key, value) in self.store.records() {
+                    if let Value::Lease(lease) = value {
+                        let mut lease = lease.clone();
+                        lease.ends_nanos = 0;
+                        records.push(Record {
+                            key: key.clone(),
+                            value: Value::Lease(lease),
+                        });
+                    }
+                }
+                records
+                    .into_iter()
+                    .for_each(|record| self.store.put(record));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Deliberate bugs. Each of them must make some property fail: that tests the tests.
+
+/// A bug to build in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers go out before their commit.
+    ReplyBeforeCommit,
+    /// The highest fencing token is not kept over a crash.
+    RewindTokens,
+    /// The first who is granted a lock from a line is told to the last in the line.
+    Overtake,
+    /// The core's clock jumps ahead, as a wall clock does.
+    ClockJump,
+    /// Down-time counts as served time.
+    ClockRunsWhileDown,
+    /// What an end deletes stays in the store.
+    ForgetDelete,
+    /// What was granted does not reach the store.
+    ForgetGrant,
+    /// An acquire is applied twice.
+    ApplyTwice,
+    /// A wait that timed out is never told.
+    SwallowTimeOut,
+    /// What is remembered of requests does not survive a crash.
+    ForgetRequests,
+    /// A long lease loses its committed end over a crash.
+    ForgetRenewals,
+    /// A stale token is taken for the current one.
+    ObeyStale,
+    /// An exclusive request is taken for a shared one.
+    ShareExclusive,
+    /// `max_shared` is not looked at.
+    IgnoreMaxShared,
+    /// A client goes on until 1.5 times its TTL.
+    LateClient,
+    /// A renewal answers without renewing.
+    IgnoreRenewal,
+    /// A session is not told what it lost.
+    SwallowLoss,
+    /// A tick is told that no time has passed.
+    NeverExpire,
+    /// A retry is taken for a new request.
+    ForgetRequestId,
+}
+
+impl Fault {
+    /// Whether it changes what a crash leaves behind.
+    pub fn is_of_the_store(self) -> bool {
+        matches!(
+            self,
+            Fault::RewindTokens | Fault::ForgetRequests | Fault::ForgetRenewals
+        )
+    }
+}
+
+/// All of them, with the properties of which at least one has to notice.
+pub const FAULTS: &[(Fault, &[&str])] = &[
+    (Fault::ReplyBeforeCommit, &["S5"]),
+    (Fault::RewindTokens, &["S3"]),
+    (Fault::Overtake, &["S8"]),
+    (Fault::ClockJump, &["S6"]),
+    (Fault::ClockRunsWhileDown, &["S6"]),
+    (Fault::ForgetDelete, &["S5"]),
+    (Fault::ForgetGrant, &["S4"]),
+    (Fault::ApplyTwice, &["S10"]),
+    (Fault::SwallowTimeOut, &["S9", "S10"]),
+    (Fault::ForgetRequests, &["S12"]),
+    (Fault::ForgetRenewals, &["S6"]),
+    (Fault::ObeyStale, &["S7"]),
+    (Fault::ShareExclusive, &["S1"]),
+    (Fault::IgnoreMaxShared, &["S1"]),
+    (Fault::LateClient, &["S2"]),
+    (Fault::IgnoreRenewal, &["S2", "S6"]),
+    (Fault::SwallowLoss, &["losses"]),
+    (Fault::NeverExpire, &["S6"]),
+    (Fault::ForgetRequestId, &["S12"]),
+];

@@ -1,0 +1,199 @@
+//! A seeded simulator of the core: random clients, virtual time, crashes and reloads from what was
+//! committed, and after every step the properties of the service.
+//!
+//! One seed gives one run, word for word. A run that fails prints the command that replays it.
+//!
+//! - `HOLDFAST_SIM_SEED=7 cargo test --test simulator -- --nocapture` runs one seed only.
+//! - `HOLDFAST_SIM_STEPS=100000000 cargo test --test simulator` runs for longer.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod bend;
+mod client;
+mod fault;
+mod journal;
+mod oracle;
+mod store;
+mod world;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fault::{FAULTS, Fault};
+use journal::Journal;
+use oracle::{Failure, Tally};
+use world::World;
+
+/// Steps of all runs together, unless `HOLDFAST_SIM_STEPS` says otherwise.
+const STEPS: u64 = 1_000_000;
+/// Steps of one run.
+const RUN_STEPS: u64 = 50_000;
+/// How many of the last steps a failure tells.
+const STEPS_TOLD: u64 = 30;
+
+/// Seeds that once failed, with the steps that it took.
+const REGRESSIONS: &[(u64, u64)] = &[];
+
+/// What has to happen at least so often in a million steps.
+const FLOORS: &[(&str, u64)] = &[
+    ("grants", 30_000),
+    ("grants from a line", 8_000),
+    ("several grants in one step", 600),
+    ("shared overlaps", 5_000),
+    ("positions told", 30_000),
+    ("releases", 10_000),
+    ("renewals", 8_000),
+    ("expiries", 12_000),
+    ("leases ended", 15_000),
+    ("waits timed out", 10_000),
+    ("waits ended with a lease", 900),
+    ("refused as held", 15_000),
+    ("refused as stale", 15_000),
+    ("open grants refreshed", 500),
+    ("retries", 20_000),
+    ("ids used for another request", 2_500),
+    ("request ids reused", 12_000),
+    ("requests forgotten", 20_000),
+    ("hang-ups", 25_000),
+    ("grants given back", 1_000),
+    ("watched changes", 18_000),
+    ("loss notices", 2_000),
+    ("sessions resumed", 700),
+    ("sessions ended", 2_500),
+    ("clients gone", 1_500),
+    ("commits", 30_000),
+    ("crashes", 1_000),
+    ("commits whose answers were lost", 200),
+    ("stops of the process", 300),
+    ("commits stalled", 500),
+];
+
+/// A run that failed.
+struct Broken {
+    failure: Failure,
+    step: u64,
+}
+
+/// Runs a seed. A panic in the core is a failure like any other.
+fn run(
+    seed: u64,
+    steps: u64,
+    fault: Option<Fault>,
+    journal: Journal,
+) -> (Result<(), Broken>, World) {
+    let world = RefCell::new(World::new(seed, fault, journal));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = world.borrow_mut();
+        for _ in 0..steps {
+            world.step()?;
+        }
+        world.finish()
+    }));
+    let world = world.into_inner();
+    let step = world.step;
+    let failure = match outcome {
+        Ok(Ok(())) => return (Ok(()), world),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure {
+            property: "panic",
+            claim: "the core does not panic",
+            what: "see the panic's own message".to_owned(),
+        },
+    };
+    (Err(Broken { failure, step }), world)
+}
+
+/// Runs a seed that has to hold, and says all there is to say where it doesn't.
+fn hold(seed: u64, steps: u64) -> Tally {
+    let (outcome, world) = run(seed, steps, None, Journal::default());
+    let Err(broken) = outcome else {
+        return world.oracle.tally;
+    };
+    let words_from = broken.step.saturating_sub(STEPS_TOLD);
+    let (_, world) = run(seed, steps, None, Journal::new(Some(words_from), false));
+    for line in world.journal.lines() {
+        eprintln!("{line}");
+    }
+    let Failure {
+        property,
+        claim,
+        what,
+    } = broken.failure;
+    panic!(
+        "{property} does not hold ({claim}) in step {} of the seed {seed}: {what}\n\
+         replay it: HOLDFAST_SIM_SEED={seed} HOLDFAST_SIM_STEPS={steps} \
+         cargo test --test simulator every_property -- --nocapture",
+        broken.step
+    );
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("{name} must be a number, is {text:?}"),
+    }
+}
+
+#[test]
+fn every_property_holds_in_every_step() {
+    let steps = number_from_env("HOLDFAST_SIM_STEPS");
+    if let Some(seed) = number_from_env("HOLDFAST_SIM_SEED") {
+        let tally = hold(seed, steps.unwrap_or(RUN_STEPS));
+        println!("{:#?}", tally.0);
+        return;
+    }
+    let steps = steps.unwrap_or(STEPS);
+    let mut all = Tally::default();
+    for seed in 0..steps.div_ceil(RUN_STEPS) {
+        for (what, times) in hold(seed, RUN_STEPS).0 {
+            all.add(what, times);
+        }
+    }
+    println!("{:#?}", all.0);
+    for (what, floor) in FLOORS {
+        let times = all.0.get(what).copied().unwrap_or(0);
+        let floor = floor * steps / STEPS;
+        assert!(
+            times >= floor,
+            "{what}: {times} times, too few to prove anything: {floor}"
+        );
+    }
+}
+
+#[test]
+fn what_once_failed_holds() {
+    for (seed, steps) in REGRESSIONS {
+        hold(*seed, *steps);
+    }
+}
+
+#[test]
+fn one_seed_gives_one_run_word_for_word() {
+    let fingerprint = |seed| {
+        let (outcome, world) = run(seed, 5_000, None, Journal::new(None, true));
+        assert!(outcome.is_ok());
+        world.journal.fingerprint()
+    };
+    assert_eq!(fingerprint(1), fingerprint(1));
+    assert_ne!(fingerprint(1), fingerprint(2));
+}
+
+#[test]
+fn every_deliberate_bug_is_noticed() {
+    for (fault, properties) in FAULTS {
+        let noticed = (0..20).find_map(|seed| {
+            let (outcome, _) = run(seed, 5_000, Some(*fault), Journal::default());
+            outcome.err()
+        });
+        let Some(Broken { failure, .. }) = noticed else {
+            panic!("nobody noticed {fault:?}");
+        };
+        assert!(
+            properties.contains(&failure.property),
+            "{fault:?} was noticed by {}, not {properties:?}: {}",
+            failure.property,
+            failure.what
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! S9. A free lock has no waiters, and whoever is first in line does not fit; every wait has ended
+//! one tick after its deadline. What a view tells of holders and waiters is so.
+
+use holdfast::core::{Answer, Effect, LockView, Refusal};
+
+use super::Verdict;
+use super::book::{Book, Cause, Step};
+
+super::property!(
+    "S9",
+    "a free lock has no waiters and no waiter is forgotten"
+);
+
+pub fn step(book: &Book, step: &Step<'_>) -> Verdict {
+    if !book.fresh {
+        for (id, lock) in &book.locks {
+            let first = lock.line.front().and_then(|first| book.places.get(first));
+            let Some(first) = first else {
+                continue;
+            };
+            let shared = first.asked.mode == holdfast::core::Mode::Shared;
+            if book.fits(id, shared, first.asked.max_shared) {
+                return broken(format!(
+                    "{first:?} is first in line and fits beside {:?}",
+                    lock.holders
+                ));
+            }
+        }
+    }
+    if matches!(step.cause, Cause::Tick) {
+        let late = book
+            .places
+            .values()
+            .find(|place| place.deadline <= step.now);
+        if let Some(place) = late {
+            return broken(format!("{place:?} still waits at {:?}", step.now));
+        }
+    }
+    let Some(request) = step.request() else {
+        return Ok(());
+    };
+    for effect in step.effects {
+        let view = match effect {
+            Effect::Reply(call, Ok(Answer::Lock(view))) if *call == request.call => view,
+            Effect::Reply(call, Err(Refusal::LockHeld(view))) if *call == request.call => view,
+            Effect::Watching(_, view) => view,
+            _ => continue,
+        };
+        is_so(book, &request.namespace, view)?;
+    }
+    Ok(())
+}
+
+fn is_so(book: &Book, space: &holdfast::core::Namespace, view: &LockView) -> Verdict {
+    let lock = book.locks.get(&(space.clone(), view.name.clone()));
+    let lock = lock.cloned().unwrap_or_default();
+    let holders = view.holders.iter().map(|holder| holder.fencing_token);
+    let same = holders.eq(lock.holders.keys().copied())
+        && view.holder_count == lock.holders.len()
+        && view.waiter_count == lock.line.len();
+    if !same {
+        return broken(format!("{view:?} was told, and {lock:?} is so"));
+    }
+    Ok(())
+}

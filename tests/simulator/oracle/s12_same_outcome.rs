@@ -1,0 +1,138 @@
+//! S12. The same `request_id` has the same outcome for 120 s, across crashes; with other parameters
+//! it is refused. And it is forgotten in the end, or else the memory would grow for ever.
+
+use holdfast::core::{Acquire, Command, Effect, Refusal, Request};
+
+use super::Verdict;
+use super::book::{Book, Cause, Known, Outcome, Seen, Step, asks_the_same, outcome, request_id};
+
+super::property!(
+    "S12",
+    "the same request id has the same outcome, and other parameters are refused"
+);
+
+enum Expected {
+    /// The id is new, or the command has none.
+    New,
+    /// It was used with other parameters.
+    Reused,
+    /// It stands in line.
+    Place {
+        waits: bool,
+    },
+    Outcome(Known),
+}
+
+#[derive(Default)]
+pub struct SameOutcome {
+    expected: Option<Expected>,
+}
+
+impl SameOutcome {
+    pub fn before(&mut self, book: &Book, request: &Request) {
+        self.expected = Some(expected(book, request));
+    }
+
+    pub fn step(&mut self, step: &Step<'_>, seen: &Seen) -> Verdict {
+        if let Some(expected) = self.expected.take() {
+            check(&expected, step, seen)?;
+        }
+        let given_back = matches!(step.command(), Some(Command::GiveBack { .. }));
+        for ((_, id), known) in &seen.forgotten {
+            if known.until > step.now && !given_back {
+                return broken(format!("{id} was forgotten at {:?}: {known:?}", step.now));
+            }
+            if let (Some(Command::GiveBack { fencing_token, .. }), Outcome::Granted(token)) =
+                (step.command(), &known.outcome)
+                && fencing_token == token
+            {
+                continue;
+            }
+            if given_back {
+                return broken(format!(
+                    "{id} was forgotten with another's grant: {known:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is due is forgotten after a tick.
+pub fn forgotten(book: &Book, step: &Step<'_>) -> Verdict {
+    if !matches!(step.cause, Cause::Tick) {
+        return Ok(());
+    }
+    match book
+        .requests
+        .iter()
+        .find(|(_, known)| known.latest <= step.now)
+    {
+        Some(((_, id), known)) => {
+            broken(format!("{id} is remembered at {:?}: {known:?}", step.now))
+        }
+        None => Ok(()),
+    }
+}
+
+fn expected(book: &Book, request: &Request) -> Expected {
+    let Some(id) = request_id(&request.command) else {
+        return Expected::New;
+    };
+    if let Some(place) = book.place_of_request(&request.namespace, id) {
+        let asked = Command::Acquire(Acquire::clone(&book.places[&place].asked));
+        let Command::Acquire(acquire) = &request.command else {
+            return Expected::Reused;
+        };
+        if !asks_the_same(&asked, &request.command) {
+            return Expected::Reused;
+        }
+        let waits = !acquire.wait.is_zero();
+        return Expected::Place { waits };
+    }
+    match book.requests.get(&(request.namespace.clone(), id.clone())) {
+        None => Expected::New,
+        Some(known) if !asks_the_same(&known.asked, &request.command) => Expected::Reused,
+        Some(known) => Expected::Outcome(known.clone()),
+    }
+}
+
+fn check(expected: &Expected, step: &Step<'_>, seen: &Seen) -> Verdict {
+    let Some(request) = step.request() else {
+        return Ok(());
+    };
+    let reply = step.reply();
+    let as_expected = match expected {
+        Expected::New => !matches!(reply, Some(Err(Refusal::RequestIdReused(_)))),
+        Expected::Reused => matches!(reply, Some(Err(Refusal::RequestIdReused(_)))),
+        Expected::Place { waits: false } => matches!(reply, Some(Err(Refusal::LockHeld(_)))),
+        Expected::Place { waits: true } => {
+            let queued = |effect: &Effect| matches!(effect, Effect::Queued(call, ..) if *call == request.call);
+            reply.is_none() && step.effects.iter().any(queued)
+        }
+        Expected::Outcome(known) => match (reply, &known.outcome) {
+            (Some(Ok(answer)), expected) => outcome(answer).as_ref() == Some(expected),
+            // The lease that was made may have ended since.
+            (Some(Err(Refusal::LeaseExpired)), Outcome::Lease(_)) => true,
+            _ => false,
+        },
+    };
+    let again = !matches!(expected, Expected::New);
+    if !as_expected || again && !seen.begun.is_empty() {
+        let expected = match expected {
+            Expected::Outcome(known) => format!("{:?}", known.outcome),
+            Expected::New => "a first answer".to_owned(),
+            Expected::Reused => "a refusal".to_owned(),
+            Expected::Place { .. } => "its place in line".to_owned(),
+        };
+        return broken(format!(
+            "{:?} got {reply:?}, not {expected}",
+            request.command
+        ));
+    }
+    let untouched = matches!(expected, Expected::Reused | Expected::Outcome(_));
+    if untouched && !step.changes.is_empty() {
+        return broken(format!("a retry changed something: {:?}", step.changes));
+    }
+    Ok(())
+}
