@@ -232,7 +232,7 @@ impl From<Failure> for ApiError {
             ),
             Failure::StorageFull => ApiError::new(
                 Reason::StorageFull,
-                "the server's disk is full; nothing was changed",
+                "the server's disk is full; ask again, with the same request id, once there is room",
             ),
             Failure::Stopping => ApiError::new(
                 Reason::Stopping,

@@ -13,6 +13,10 @@ use super::timer::{Expiry, Timer};
 
 use std::time::Duration;
 
+/// Stands for the unknown number of calls that were told of a grant before it was loaded: more than
+/// can ever be given back, so that no retry takes it from one of them.
+const TOLD_BEFORE_LOAD: u32 = 1 << 31;
+
 /// Takes a shard's records, in ascending order of their keys, and gives its state.
 #[derive(Debug, Default)]
 pub struct Loader {
@@ -187,13 +191,19 @@ impl Loader {
             Keeper::Ttl(_) => KeptBy::Own(expiry(state.now, value.ttl_nanos, value.ends_nanos)),
             Keeper::Lease(lease) => KeptBy::Lease(lease),
         };
+        // How many calls were told of it is not stored. Without a request id and closed it was one,
+        // or none: no second call can have been told.
+        let told = match ask.request.is_none() && !ask.open {
+            true => 1,
+            false => TOLD_BEFORE_LOAD,
+        };
         state.insert_grant(Grant {
             lock,
             fencing_token,
             mode: ask.mode,
             open: ask.open,
             max_shared: ask.max_shared,
-            told: 0,
+            told,
             kept_by,
             about: ask.about,
             acquired_at: WallTime(value.acquired_at_ms),

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::limits::*;
-use super::name::{About, Invalid, LockName, RequestId};
+use super::name::{About, Invalid, LockName, Namespace, RequestId};
 use super::record::{HoldValue, Key, LockValue, Value, nanos};
 use super::request::{Done, Recall, acquire_fingerprint, fingerprint};
 use super::state::*;
@@ -511,6 +511,13 @@ impl State {
     ) -> Option<GrantIx> {
         let lock = self.space_of(space).locks.get(name)?;
         self.grant_by_proof(*lock, proof)
+    }
+
+    /// Whether an open grant holds the lock, so that [`Command::PutOpen`] would refresh it.
+    pub fn is_held_open(&self, namespace: &Namespace, lock: &LockName) -> bool {
+        self.space_by_name
+            .get(namespace)
+            .is_some_and(|space| self.grant_by_name(*space, lock, Proof::Open).is_some())
     }
 
     fn grant_by_proof(&self, lock: LockIx, proof: Proof) -> Option<GrantIx> {

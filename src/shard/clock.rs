@@ -37,6 +37,12 @@ impl Clock {
         self.advance(Instant::now(), committing)
     }
 
+    /// Makes it so that `span` more has passed since the last look.
+    #[cfg(test)]
+    pub(super) fn sleep(&mut self, span: Duration) {
+        self.seen = self.seen.checked_sub(span).unwrap_or(self.seen);
+    }
+
     fn advance(&mut self, instant: Instant, committing: bool) -> Time {
         let passed = instant.saturating_duration_since(self.seen);
         self.seen = instant;

@@ -1,18 +1,30 @@
-//! The shard's thread: ticks, commits, and lets effects out; loads again when a commit fails.
+//! The shard's thread: ticks, commits, and lets news out; loads again when a commit fails.
 
-use std::sync::PoisonError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::clock::{Clock, STEP_MAX};
-use super::{Failure, OpenBatch, Shard, Status, Undelivered, Work, lock};
-use crate::core::{CallId, Change, State};
-use crate::store::{Batch, Epoch, ShardId, Store, StoreError};
+use super::news::{Amends, Wakers};
+use super::work::{Lost, OpenBatch, Stage};
+use super::{Failure, Inner, lock};
+use crate::core::{Change, State};
+use crate::store::{BATCH_BYTES_MAX, Batch, Epoch, ShardId, Store, StoreError};
 
-/// The first pause before the store is claimed again after a failure; it doubles up to
-/// [`RECLAIM_PAUSE_MAX`].
+/// The first pause before the store is claimed once more, when claiming it again at once did not
+/// help; it doubles up to [`RECLAIM_PAUSE_MAX`].
 const RECLAIM_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`RECLAIM_PAUSE_MIN`].
 const RECLAIM_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// From this size on a batch is committed in parts, cut between two applications.
+const PART_BYTES: usize = BATCH_BYTES_MAX / 2;
+/// The most bytes of one encoded change: twice what the limits of names, owners and metadata add up
+/// to. One application that puts out more than fits is cut between two changes.
+const CHANGE_BYTES_MAX: usize = 16 * 1024;
+
+/// How many callers are told before they are woken: many at once keep their mutexes from being
+/// fought over, and the first must not wait for the last.
+const WAKE_TOGETHER: usize = 64;
 
 /// Claims the shard and loads its state.
 pub(super) fn load(store: &dyn Store, id: ShardId) -> Result<(Epoch, State), StoreError> {
@@ -23,120 +35,157 @@ pub(super) fn load(store: &dyn Store, id: ShardId) -> Result<(Epoch, State), Sto
     Ok((epoch, loader.finish()))
 }
 
-fn unreadable(damage: impl std::fmt::Display) -> StoreError {
+fn unreadable(what: impl std::fmt::Display) -> StoreError {
     StoreError::Unreadable {
-        what: damage.to_string(),
+        what: what.to_string(),
     }
 }
 
 /// Starts the shard's thread.
-pub(super) fn spawn(shard: Shard, epoch: Epoch) -> std::io::Result<()> {
+pub(super) fn spawn(inner: Arc<Inner>, epoch: Epoch) -> std::io::Result<()> {
     std::thread::Builder::new()
-        .name(format!("shard-{}", shard.0.id.0))
-        .spawn(move || run(&shard, epoch))
+        .name(format!("shard-{}", inner.id.0))
+        .spawn(move || run(&inner, epoch))
         .map(drop)
 }
 
-fn run(shard: &Shard, mut epoch: Epoch) {
+fn run(inner: &Inner, mut epoch: Epoch) {
+    let _ended = Ended(inner);
+    let mut pause = Duration::ZERO;
     let mut encoded = Batch::default();
     loop {
-        let Some(batch) = next_batch(shard) else {
-            break;
-        };
-        match commit(shard, epoch, &batch, &mut encoded) {
-            Ok(()) => let_out(shard, batch),
-            Err(error) => {
-                tracing::error!(%error, "a commit failed; loading the shard again");
-                let failure = match &error {
-                    StoreError::Full { .. } => Failure::StorageFull,
-                    _ => Failure::Unavailable,
-                };
-                fail_all(shard, batch, &failure);
-                match reload(shard) {
-                    Some(claimed) => epoch = claimed,
-                    None => break,
-                }
-            }
-        }
-    }
-    shard.0.store.release(shard.0.id, epoch);
-    lock(&shard.0.work).status = Status::Stopped;
-    shard.0.wake.notify_all();
-}
-
-/// Waits for something to commit, ticking the core at its deadlines; `None` when the shard stops.
-fn next_batch(shard: &Shard) -> Option<OpenBatch> {
-    let mut work = lock(&shard.0.work);
-    work.committing = false;
-    loop {
-        let wait = work.tick();
-        if !work.open.changes.is_empty() || !work.open.deliveries.is_empty() {
-            work.committing = true;
-            let mut batch = std::mem::take(&mut work.open);
-            work.seal(&mut batch);
-            return Some(batch);
-        }
-        if work.status == Status::Stopping {
-            // A last mark of the clock, so that long leases go on from here.
-            let Work { core, out, .. } = &mut *work;
-            if core.mark_clock(out) {
+        let mut batch = OpenBatch::default();
+        let stepped = unless_panic(|| step(inner, epoch, &mut batch, &mut encoded));
+        let failure = match stepped {
+            Ok(Step::Committed) => {
+                pause = Duration::ZERO;
                 continue;
             }
-            return None;
+            Ok(Step::Told) => continue,
+            Ok(Step::Stopped) => break,
+            Ok(Step::Lost) => Failure::Unavailable,
+            Err(error) => {
+                tracing::error!(%error, "a commit failed; loading the shard again");
+                failure_of(&error)
+            }
+        };
+        fail_all(inner, batch, &failure);
+        match reload(inner, &mut pause) {
+            Some(claimed) => epoch = claimed,
+            None => break,
         }
-        work = shard
-            .0
+    }
+    inner.store.release(inner.id, epoch);
+}
+
+/// However the thread ends, nobody waits for it in vain.
+struct Ended<'a>(&'a Inner);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.work).stage = Stage::Stopped;
+        fail_all(self.0, OpenBatch::default(), &Failure::Stopping);
+        lock(&self.0.work).has_ended = true;
+        self.0.ended.notify_all();
+    }
+}
+
+/// What one round of the thread came to.
+enum Step {
+    /// A batch was committed and told.
+    Committed,
+    /// A batch without changes was told.
+    Told,
+    /// There is no state any more.
+    Lost,
+    /// The shard stops, and nothing is left to commit.
+    Stopped,
+}
+
+/// Waits for a batch, commits it and lets its news out. What is left in `batch` after an error was
+/// not told.
+fn step(
+    inner: &Inner,
+    epoch: Epoch,
+    batch: &mut OpenBatch,
+    encoded: &mut Batch,
+) -> Result<Step, StoreError> {
+    match next_batch(inner) {
+        Next::Batch(next) => *batch = next,
+        Next::Lost => return Ok(Step::Lost),
+        Next::Stop => return Ok(Step::Stopped),
+    }
+    commit(inner, epoch, batch, encoded)?;
+    let_out(inner, batch);
+    Ok(if batch.changes.is_empty() {
+        Step::Told
+    } else {
+        Step::Committed
+    })
+}
+
+enum Next {
+    Batch(OpenBatch),
+    Lost,
+    Stop,
+}
+
+/// Waits for something to commit, ticking the core at its deadlines.
+fn next_batch(inner: &Inner) -> Next {
+    let mut work = inner.work();
+    work.committing = false;
+    loop {
+        let Some(wait) = work.tick() else {
+            return Next::Lost;
+        };
+        if let Some(batch) = work.take_batch() {
+            work.committing = true;
+            work.sleeps_until = None;
+            return Next::Batch(batch);
+        }
+        if work.stage >= Stage::Stopping {
+            // A last mark of the clock, so that long leases go on from here.
+            if work.mark_clock() {
+                continue;
+            }
+            work.stage = Stage::Stopped;
+            return Next::Stop;
+        }
+        work = inner
             .wake
             .wait_timeout(work, wait)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
-    }
-}
-
-impl Work {
-    /// Applies a tick where one is due, and says how long to sleep before the next.
-    fn tick(&mut self) -> Duration {
-        let context = self.context();
-        if self
-            .core
-            .next_deadline()
-            .is_some_and(|at| at <= context.now)
-        {
-            self.core.tick(context, &mut self.out);
-        }
-        self.route(CallId(0), None);
-        match self.core.next_deadline() {
-            Some(at) => at.since(context.now).min(STEP_MAX / 2),
-            None => STEP_MAX / 2,
-        }
-    }
-}
-
-impl Work {
-    /// Adds the shard's own record, which every batch with changes ends with.
-    fn seal(&mut self, batch: &mut OpenBatch) {
-        if !batch.changes.is_empty() {
-            std::mem::swap(&mut self.out.changes, &mut batch.changes);
-            self.core.mark_clock(&mut self.out);
-            std::mem::swap(&mut self.out.changes, &mut batch.changes);
-        }
+        work.sleeps_until = None;
     }
 }
 
 fn commit(
-    shard: &Shard,
+    inner: &Inner,
     epoch: Epoch,
     batch: &OpenBatch,
     encoded: &mut Batch,
 ) -> Result<(), StoreError> {
-    if batch.changes.is_empty() {
+    let Some((mark, changes)) = batch.changes.split_last() else {
         return Ok(());
-    }
+    };
     encoded.clear();
-    for change in &batch.changes {
+    let mut ends = batch.ends.iter().copied().peekable();
+    for (index, change) in changes.iter().enumerate() {
         encode(change, encoded);
+        let full_at = match ends.next_if_eq(&(index + 1)) {
+            Some(_) => PART_BYTES,
+            None => BATCH_BYTES_MAX - 2 * CHANGE_BYTES_MAX,
+        };
+        if encoded.bytes_len() >= full_at {
+            // Every part says how far the counters have come: no part may be ahead of them.
+            encode(mark, encoded);
+            inner.store.commit(inner.id, epoch, encoded)?;
+            encoded.clear();
+        }
     }
-    shard.0.store.commit(shard.0.id, epoch, encoded)
+    encode(mark, encoded);
+    inner.store.commit(inner.id, epoch, encoded)
 }
 
 fn encode(change: &Change, batch: &mut Batch) {
@@ -148,73 +197,83 @@ fn encode(change: &Change, batch: &mut Batch) {
     }
 }
 
-fn let_out(shard: &Shard, batch: OpenBatch) {
-    for delivery in batch.deliveries {
-        match delivery.deliver() {
-            None => {}
-            Some(Undelivered::Outcome(namespace, outcome)) => {
-                shard.give_back(&namespace, &outcome);
-            }
-            // Its receiver sees the channel close, which is how a slow reader is cut off.
-            Some(Undelivered::Watch(call)) => {
-                lock(&shard.0.work).callers.remove(&call);
-            }
+fn let_out(inner: &Inner, batch: &mut OpenBatch) {
+    let mut wakers = Wakers::default();
+    while let Some(news) = batch.news.pop_front() {
+        let amends = news.tell(&mut wakers);
+        if wakers.len() >= WAKE_TOGETHER {
+            wakers.wake();
         }
+        inner.make(amends);
     }
+    wakers.wake();
 }
 
-fn fail_all(shard: &Shard, batch: OpenBatch, failure: &Failure) {
-    let (open, callers) = {
-        let mut work = lock(&shard.0.work);
-        if work.status == Status::Serving {
-            work.status = Status::Reloading;
-        }
-        work.core = State::default();
-        work.out.changes.clear();
-        work.out.effects.clear();
-        (
-            std::mem::take(&mut work.open),
-            std::mem::take(&mut work.callers),
-        )
-    };
-    for delivery in batch.deliveries.into_iter().chain(open.deliveries) {
-        delivery.fail(failure.clone());
+/// Drops the state, and tells everyone who has no answer that there is none.
+fn fail_all(inner: &Inner, batch: OpenBatch, failure: &Failure) {
+    let Lost {
+        core,
+        open,
+        callers,
+    } = inner.work().lose(failure.clone());
+    drop(core);
+    let mut wakers = Wakers::default();
+    let mut owed: Vec<Amends> = Vec::new();
+    owed.extend(batch.amends.into_iter().chain(open.amends));
+    for news in batch.news.into_iter().chain(open.news) {
+        // A grant that was not told may be durable all the same.
+        owed.extend(news.fail(failure.clone(), &mut wakers));
     }
-    for (_, caller) in callers.into_values() {
-        caller.fail(failure.clone());
+    let (sessions, calls): (Vec<_>, Vec<_>) = callers
+        .into_iter()
+        .partition(|(_, caller)| caller.is_session());
+    for (call, caller) in calls.into_iter().chain(sessions) {
+        // A failure that reaches nobody leaves nothing to be done.
+        drop(caller.failed(call, failure.clone()).tell(&mut wakers));
     }
+    inner.work().owe(owed);
+    wakers.wake();
 }
 
 /// Claims the shard again, as often as it takes; `None` when the shard is to stop.
-fn reload(shard: &Shard) -> Option<Epoch> {
-    let mut pause = RECLAIM_PAUSE_MIN;
+fn reload(inner: &Inner, pause: &mut Duration) -> Option<Epoch> {
     loop {
-        if lock(&shard.0.work).status == Status::Stopping {
+        if !rest(inner, *pause) {
             return None;
         }
-        match load(shard.0.store.as_ref(), shard.0.id) {
+        *pause = (*pause * 2).clamp(RECLAIM_PAUSE_MIN, RECLAIM_PAUSE_MAX);
+        match unless_panic(|| load(inner.store.as_ref(), inner.id)) {
             Ok((epoch, core)) => {
-                let mut work = lock(&shard.0.work);
-                work.clock = Clock::resume(core.now());
-                work.core = core;
-                if work.status == Status::Reloading {
-                    work.status = Status::Serving;
-                }
+                inner.enter(|work| work.resume(core));
                 tracing::info!(epoch = epoch.0, "the shard serves again");
                 return Some(epoch);
             }
             Err(error) => {
                 tracing::error!(%error, "the shard can't be loaded");
-                let work = lock(&shard.0.work);
-                drop(
-                    shard
-                        .0
-                        .wake
-                        .wait_timeout(work, pause)
-                        .unwrap_or_else(PoisonError::into_inner),
-                );
-                pause = (pause * 2).min(RECLAIM_PAUSE_MAX);
+                inner.work().is_down(failure_of(&error));
             }
         }
     }
+}
+
+/// Waits; false when the shard is to stop.
+fn rest(inner: &Inner, pause: Duration) -> bool {
+    let work = inner.work();
+    let (work, _) = inner
+        .wake
+        .wait_timeout_while(work, pause, |work| work.stage < Stage::Stopping)
+        .unwrap_or_else(PoisonError::into_inner);
+    work.stage < Stage::Stopping
+}
+
+fn failure_of(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Full { .. } => Failure::StorageFull,
+        _ => Failure::Unavailable,
+    }
+}
+
+/// A panic of what the thread runs is a failure like any other: the state is loaded again.
+fn unless_panic<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(unreadable("the shard panicked")))
 }

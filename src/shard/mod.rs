@@ -6,36 +6,42 @@
 //! next deadline and ticks the core.
 //!
 //! Invariant: nothing is told before the changes it came with, and all earlier ones, are durable.
-//! Invariant: when a commit fails, the state in memory is dropped and loaded again from the store.
+//! Invariant: when a commit fails, or the rules panic, the state in memory is dropped and loaded
+//! again from the store; whoever has no answer by then is told that there is none.
+//! Invariant: a mutex of a call, watch or session may be taken under the shard's, never the other
+//! way round, and nobody is woken under either.
 
 mod call;
 mod clock;
 mod commit;
+mod news;
+mod session;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod work;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-pub use call::{
-    Call, Outcome, Progress, SESSION_NEWS_MAX, SESSION_WAITING_MAX, Session, SessionNews, Watch,
-    WatchNews,
-};
-use call::{Caller, Outbox, Slot, lock};
-use clock::Clock;
+use call::Slot;
+pub use call::{Call, Outcome, Progress};
+use news::{Amends, Caller};
+use session::Outbox;
+pub use session::{SESSION_NEWS_MAX, SESSION_WAITING_MAX, Session, SessionNews};
+use watch::Feed;
+pub use watch::{WATCH_NEWS_MAX, Watch, WatchNews};
+use work::{Stage, Work};
 
-use crate::core::{
-    Acquire, CallId, Change, Command, Context, Effect, LockName, Namespace, Out, Refusal, Request,
-    SessionLease, State, WallTime,
-};
+use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease};
 use crate::store::{ShardId, Store, StoreError};
 
-/// The most answers that wait for their commit before further calls are refused.
+/// The most answers that wait for one commit before further calls are refused. As many more may be
+/// in the commit before.
 pub const UNCOMMITTED_MAX: usize = 32_768;
 /// How much further renewals and releases may go: overload must not cost a holder its lock.
 pub const UNCOMMITTED_RESERVE: usize = 32_768;
-/// How many events a watcher may be behind before it is cut off.
-pub const WATCH_NEWS_MAX: usize = 1_024;
+/// The most events for watchers that wait for one commit; further ones cut their watchers off.
+pub const UNCOMMITTED_EVENTS_MAX: usize = 262_144;
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub enum Failure {
     Refused(Refusal),
     /// Too much is under way; nothing was changed. Try again in a moment.
     Overloaded,
-    /// The store has no room; nothing was changed.
+    /// The store has no room. Ask again with the same request id once there is.
     StorageFull,
     /// The server is stopping; nothing was changed. Another may take over.
     Stopping,
@@ -53,59 +59,36 @@ pub enum Failure {
     Unavailable,
 }
 
-/// A handle to a shard. Cheap to clone.
-#[derive(Clone)]
-pub struct Shard(Arc<Inner>);
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Refused(refusal)
+    }
+}
 
+/// A handle to a shard. Cheap to clone. Once all of them are gone, calls, watches and sessions
+/// included, the shard stops by itself.
+#[derive(Clone)]
+pub struct Shard(Arc<Handle>);
+
+struct Handle(Arc<Inner>);
+
+/// What the handles share with the shard's thread.
 struct Inner {
     id: ShardId,
     store: Arc<dyn Store>,
     work: Mutex<Work>,
     /// Wakes the shard's thread.
     wake: Condvar,
-    last_call: AtomicU64,
+    /// Wakes those who wait for the thread's end.
+    ended: Condvar,
 }
 
-/// What the mutex guards.
-struct Work {
-    status: Status,
-    core: State,
-    clock: Clock,
-    out: Out,
-    open: OpenBatch,
-    /// Whether the shard's thread is committing a batch or letting its effects out.
-    committing: bool,
-    /// Those who may be told more than once, or later than in the batch that they called in.
-    callers: HashMap<CallId, (Namespace, Caller), foldhash::fast::RandomState>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Serving,
-    /// A commit failed; the state is being loaded again.
-    Reloading,
-    Stopping,
-    Stopped,
-}
-
-/// What gathers while the batch before is being committed.
-#[derive(Default)]
-struct OpenBatch {
-    changes: Vec<Change>,
-    deliveries: Vec<Delivery>,
-}
-
-/// One piece of news, for whom.
-struct Delivery {
-    namespace: Namespace,
-    to: DeliverTo,
-}
-
-enum DeliverTo {
-    Done(Arc<Slot>, Outcome),
-    Queued(Arc<Slot>, u32),
-    Watch(tokio::sync::mpsc::Sender<WatchNews>, CallId, WatchNews),
-    Session(Arc<Outbox>, SessionNews),
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut work = lock(&self.0.work);
+        work.stage = work.stage.max(Stage::Stopping);
+        self.0.wake.notify_one();
+    }
 }
 
 impl Shard {
@@ -114,402 +97,165 @@ impl Shard {
     /// Fails when the store can't be claimed or what it holds can't be read.
     pub fn start(store: Arc<dyn Store>, id: ShardId) -> Result<Shard, StoreError> {
         let (epoch, core) = commit::load(store.as_ref(), id)?;
-        let shard = Shard(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             id,
             store,
-            work: Mutex::new(Work {
-                status: Status::Serving,
-                clock: Clock::resume(core.now()),
-                core,
-                out: Out::default(),
-                open: OpenBatch::default(),
-                committing: false,
-                callers: HashMap::default(),
-            }),
+            work: Mutex::new(Work::new(core)),
             wake: Condvar::new(),
-            last_call: AtomicU64::new(0),
-        }));
-        commit::spawn(shard.clone(), epoch).map_err(|source| StoreError::Io {
-            path: "a thread for the shard".into(),
-            source,
+            ended: Condvar::new(),
+        });
+        commit::spawn(inner.clone(), epoch).map_err(|source| {
+            inner.store.release(id, epoch);
+            StoreError::Io {
+                path: "a thread for the shard".into(),
+                source,
+            }
         })?;
-        Ok(shard)
+        Ok(Shard(Arc::new(Handle(inner))))
     }
 
     /// Asks for something that has one answer. Dropping the returned call cancels it.
     pub fn call(&self, namespace: &Namespace, command: Command) -> Call {
-        let slot = Arc::new(Slot::default());
-        let id = self.next_call();
-        self.submit(namespace, id, command, Caller::Slot(slot.clone()));
-        Call {
-            shard: self.clone(),
-            namespace: namespace.clone(),
-            id,
-            slot,
-            taken: false,
-        }
+        let slot = Arc::new(Slot::new(namespace));
+        let id = self.submit(namespace, command, Caller::Call(slot.clone()));
+        Call::new(self.clone(), id, slot)
     }
 
     /// Follows a lock. Dropping the returned watch ends it.
     pub fn watch(&self, namespace: &Namespace, lock: LockName) -> Watch {
-        let (sender, news) = tokio::sync::mpsc::channel(WATCH_NEWS_MAX);
-        let id = self.next_call();
-        self.submit(
+        let feed = Arc::new(Feed::new(namespace));
+        let id = self.submit(
             namespace,
-            id,
             Command::Watch { lock },
-            Caller::Watch(sender),
+            Caller::Watch(feed.clone()),
         );
-        Watch {
-            shard: self.clone(),
-            namespace: namespace.clone(),
-            id,
-            news,
-        }
+        Watch::new(self.clone(), id, feed)
     }
 
     /// Opens a session. Its first news are [`SessionNews::Opened`], or [`SessionNews::Ended`].
     pub fn open_session(&self, namespace: &Namespace, lease: SessionLease) -> Session {
-        let outbox = Arc::new(Outbox::default());
-        let id = self.next_call();
-        self.submit(
+        let outbox = Arc::new(Outbox::new(namespace));
+        let id = self.submit(
             namespace,
-            id,
             Command::OpenSession { lease },
-            Caller::SessionItself(outbox.clone()),
+            Caller::Session(outbox.clone()),
         );
-        Session {
-            shard: self.clone(),
-            namespace: namespace.clone(),
-            id,
-            outbox,
-        }
+        Session::new(self.clone(), id, outbox)
     }
 
     /// Whether the shard serves: false while it loads again after a failure, and when it stops.
     pub fn is_serving(&self) -> bool {
-        lock(&self.0.work).status == Status::Serving
+        self.inner().work().is_serving()
     }
 
-    /// Refuses new calls and fails those that wait with [`Failure::Stopping`].
+    /// Refuses new calls and fails those that wait with [`Failure::Stopping`]. Time stands still
+    /// from here on: who can't renew must lose nothing by it.
     pub fn stop_accepting(&self) {
-        let mut work = lock(&self.0.work);
-        if matches!(work.status, Status::Serving | Status::Reloading) {
-            work.status = Status::Stopping;
-        }
-        for (_, (_, caller)) in work.callers.drain() {
-            caller.fail(Failure::Stopping);
-        }
+        self.inner().enter(|work| {
+            if work.stage == Stage::Accepting {
+                work.stage = Stage::Draining;
+                work.turn_away(&Failure::Stopping);
+            }
+        });
     }
 
-    /// Commits what is under way, gives the shard back to the store and ends its thread. Blocks.
+    /// Commits what is under way, gives the shard back to the store and ends its thread. Blocks for
+    /// as long as the store does.
     pub fn stop(&self) {
         self.stop_accepting();
-        let mut work = lock(&self.0.work);
-        self.0.wake.notify_all();
-        while work.status != Status::Stopped {
-            work = self
-                .0
-                .wake
+        let inner = self.inner();
+        let mut work = inner.work();
+        work.stage = work.stage.max(Stage::Stopping);
+        inner.wake.notify_one();
+        while !work.has_ended {
+            work = inner
+                .ended
                 .wait(work)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn next_call(&self) -> CallId {
-        CallId(self.0.last_call.fetch_add(1, Ordering::Relaxed) + 1)
+    fn inner(&self) -> &Inner {
+        &self.0.0
     }
 
-    fn submit(&self, namespace: &Namespace, call: CallId, command: Command, caller: Caller) {
-        let mut work = lock(&self.0.work);
-        match work.admit(&command) {
-            Ok(()) => {
-                let request = Request {
-                    call,
-                    namespace: namespace.clone(),
-                    command,
-                };
-                work.apply(request, Some(caller));
-                work.flush(&self.0.wake);
-            }
-            Err(failure) => {
-                drop(work);
-                caller.fail(failure);
-            }
-        }
+    fn submit(&self, namespace: &Namespace, command: Command, caller: Caller) -> CallId {
+        let inner = self.inner();
+        let has_room = !work::may_grow(&command) || inner.store.has_room(inner.id);
+        inner.enter(|work| {
+            let id = work.next_call();
+            work.submit(id, namespace, command, caller, has_room);
+            id
+        })
     }
 
     fn submit_session(&self, session: &Session, calls: Vec<(u64, Command)>) {
-        let mut work = lock(&self.0.work);
-        let touch = Command::Touch {
-            session: session.id,
-        };
-        if work.admit(&touch).is_ok() {
-            let request = Request {
-                call: self.next_call(),
-                namespace: session.namespace.clone(),
-                command: touch,
-            };
-            work.apply(request, None);
-        }
-        for (number, command) in calls {
-            let caller = Caller::Session(session.outbox.clone(), number);
-            let full = matches!(&command, Command::Acquire(Acquire { wait, .. }) if !wait.is_zero())
-                && session.waiting() >= SESSION_WAITING_MAX;
-            let admitted = if full {
-                Err(Failure::Refused(Refusal::LimitReached {
-                    what: "waiting calls of one session",
-                    max: SESSION_WAITING_MAX,
-                }))
-            } else {
-                work.admit(&command)
-            };
-            match admitted {
-                Ok(()) => {
-                    let request = Request {
-                        call: self.next_call(),
-                        namespace: session.namespace.clone(),
-                        command,
+        let inner = self.inner();
+        let outbox = session.outbox();
+        let namespace = outbox.namespace();
+        let grows = calls.iter().any(|(_, command)| work::may_grow(command));
+        let has_room = !grows || inner.store.has_room(inner.id);
+        inner.enter(|work| {
+            work.touch(namespace, session.id());
+            for (number, command) in calls {
+                let id = work.next_call();
+                let caller = Caller::SessionCall(outbox.clone(), number);
+                let waits =
+                    matches!(&command, Command::Acquire(Acquire { wait, .. }) if !wait.is_zero());
+                if waits && session.waiting() >= SESSION_WAITING_MAX {
+                    let refusal = Refusal::LimitReached {
+                        what: "waiting calls of one session",
+                        max: SESSION_WAITING_MAX,
                     };
-                    work.apply(request, Some(caller));
+                    work.refuse(id, caller, refusal.into());
+                } else {
+                    work.submit(id, namespace, command, caller, has_room);
                 }
-                Err(failure) => caller.fail(failure),
             }
-        }
-        work.flush(&self.0.wake);
+        });
     }
 
     /// Applies a command that has no answer.
     fn tell(&self, namespace: &Namespace, command: Command) {
-        let mut work = lock(&self.0.work);
-        if let Command::Cancel { call } = &command {
-            work.callers.remove(call);
-        }
-        // After a stop or a reload there is no call left to cancel.
-        if matches!(work.status, Status::Serving | Status::Stopping) {
-            let request = Request {
-                call: self.next_call(),
-                namespace: namespace.clone(),
-                command,
-            };
-            work.apply(request, None);
-            work.flush(&self.0.wake);
-        }
+        self.inner().tell(namespace, command);
+    }
+}
+
+impl Inner {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        lock(&self.work)
     }
 
-    /// Ends the grant of an outcome that reached nobody.
-    fn give_back(&self, namespace: &Namespace, outcome: &Outcome) {
-        if let Some((lock, fencing_token)) = call::untold_grant(outcome) {
-            let command = Command::GiveBack {
-                lock: lock.clone(),
-                fencing_token,
-            };
-            self.tell(namespace, command);
+    /// Works on the state; then, with the mutex free again, wakes whoever has to be.
+    fn enter<T>(&self, act: impl FnOnce(&mut Work) -> T) -> T {
+        let mut work = self.work();
+        let done = act(&mut work);
+        work.flush();
+        let (mut wakers, amends) = work.take_follow_ups();
+        let wake_thread = work.must_wake_thread();
+        drop(work);
+        if wake_thread {
+            self.wake.notify_one();
+        }
+        wakers.wake();
+        self.make(amends);
+        done
+    }
+
+    fn tell(&self, namespace: &Namespace, command: Command) {
+        // Whoever was removed is dropped only here, with the mutex free.
+        drop(self.enter(|work| work.tell(namespace, command)));
+    }
+
+    fn make(&self, amends: impl IntoIterator<Item = Amends>) {
+        for Amends { namespace, command } in amends {
+            self.tell(&namespace, command);
         }
     }
 }
 
-impl Work {
-    /// Whether there is room for one more command.
-    fn admit(&self, command: &Command) -> Result<(), Failure> {
-        match self.status {
-            Status::Serving => {}
-            Status::Reloading => return Err(Failure::Unavailable),
-            Status::Stopping | Status::Stopped => return Err(Failure::Stopping),
-        }
-        let keeps_or_frees = matches!(
-            command,
-            Command::Renew { .. }
-                | Command::RenewLease { .. }
-                | Command::Touch { .. }
-                | Command::Release { .. }
-                | Command::RevokeLease { .. }
-                | Command::ForceRelease { .. }
-                | Command::Withdraw { .. }
-        );
-        let max = if keeps_or_frees {
-            UNCOMMITTED_MAX + UNCOMMITTED_RESERVE
-        } else {
-            UNCOMMITTED_MAX
-        };
-        if self.open.deliveries.len() >= max {
-            return Err(Failure::Overloaded);
-        }
-        Ok(())
-    }
-
-    fn context(&mut self) -> Context {
-        Context {
-            now: self.clock.now(self.committing),
-            wall: wall_time(),
-        }
-    }
-
-    fn apply(&mut self, request: Request, caller: Option<Caller>) {
-        let context = self.context();
-        let call = request.call;
-        let caller = caller.map(|caller| (request.namespace.clone(), caller));
-        self.core.apply(context, request, &mut self.out);
-        self.route(call, caller);
-    }
-
-    /// Moves what the core put out into the open batch, each effect to its caller. `caller` is
-    /// whoever made `call`: most calls are answered at once and never enter the table.
-    fn route(&mut self, call: CallId, mut caller: Option<(Namespace, Caller)>) {
-        self.open.changes.append(&mut self.out.changes);
-        for effect in self.out.effects.drain(..) {
-            let to_call = effect.call();
-            let answered;
-            let to = match (to_call == call && caller.is_some(), effect.is_last()) {
-                (true, false) => caller.as_ref(),
-                (true, true) => {
-                    answered = caller.take();
-                    answered.as_ref()
-                }
-                (false, false) => self.callers.get(&to_call),
-                (false, true) => {
-                    answered = self.callers.remove(&to_call);
-                    answered.as_ref()
-                }
-            };
-            let Some((namespace, to)) = to else {
-                // Its caller has cancelled it in the meantime, as the core is about to learn or has
-                // just learnt.
-                continue;
-            };
-            if let Some(to) = deliver_to(to, to_call, effect) {
-                self.open.deliveries.push(Delivery {
-                    namespace: namespace.clone(),
-                    to,
-                });
-            }
-        }
-        if let Some((namespace, caller)) = caller {
-            if let Caller::Session(outbox, number) = &caller {
-                outbox.waits(*number, call);
-            }
-            self.callers.insert(call, (namespace, caller));
-        }
-    }
-
-    /// Tells at once what waits for no commit; otherwise wakes the shard's thread.
-    fn flush(&mut self, wake: &Condvar) {
-        if self.committing {
-            return;
-        }
-        if self.open.changes.is_empty() {
-            for delivery in std::mem::take(&mut self.open.deliveries) {
-                // An outcome without changes carries no grant, so nothing has to be given back.
-                drop(delivery.deliver());
-            }
-        } else {
-            wake.notify_all();
-        }
-    }
-}
-
-fn deliver_to(caller: &Caller, call: CallId, effect: Effect) -> Option<DeliverTo> {
-    Some(match (caller, effect) {
-        (Caller::Slot(slot), Effect::Reply(_, outcome)) => {
-            DeliverTo::Done(slot.clone(), outcome.map_err(Failure::from))
-        }
-        (Caller::Slot(slot), Effect::Queued(_, _, position)) => {
-            DeliverTo::Queued(slot.clone(), position)
-        }
-        (Caller::Watch(news), Effect::Watching(_, view)) => {
-            DeliverTo::Watch(news.clone(), call, WatchNews::State(view))
-        }
-        (Caller::Watch(news), Effect::Changed(_, event)) => {
-            DeliverTo::Watch(news.clone(), call, WatchNews::Changed(event))
-        }
-        (Caller::Watch(news), Effect::Reply(_, Err(refusal))) => {
-            DeliverTo::Watch(news.clone(), call, WatchNews::Failed(refusal.into()))
-        }
-        (Caller::Session(outbox, number), Effect::Reply(_, outcome)) => {
-            let outcome = outcome.map_err(Failure::from);
-            DeliverTo::Session(outbox.clone(), SessionNews::Reply(*number, outcome))
-        }
-        (Caller::Session(outbox, number), Effect::Queued(_, lock, position)) => {
-            DeliverTo::Session(outbox.clone(), SessionNews::Queued(*number, lock, position))
-        }
-        (Caller::SessionItself(outbox), Effect::SessionOpened { lease, resumed, .. }) => {
-            DeliverTo::Session(outbox.clone(), SessionNews::Opened { lease, resumed })
-        }
-        (
-            Caller::SessionItself(outbox),
-            Effect::Lost {
-                lock,
-                fencing_token,
-                cause,
-                ..
-            },
-        ) => DeliverTo::Session(
-            outbox.clone(),
-            SessionNews::Lost {
-                lock,
-                fencing_token,
-                cause,
-            },
-        ),
-        (
-            Caller::SessionItself(outbox),
-            Effect::SessionEnded { why, .. } | Effect::Reply(_, Err(why)),
-        ) => DeliverTo::Session(outbox.clone(), SessionNews::Ended(why.into())),
-        _ => return None,
-    })
-}
-
-impl Delivery {
-    /// Tells the news; returns what reached nobody and matters.
-    fn deliver(self) -> Option<Undelivered> {
-        let namespace = self.namespace;
-        match self.to {
-            DeliverTo::Done(slot, outcome) => slot
-                .done(outcome)
-                .map(|outcome| Undelivered::Outcome(namespace, outcome)),
-            DeliverTo::Queued(slot, position) => {
-                slot.queued(position);
-                None
-            }
-            DeliverTo::Watch(sender, call, news) => sender
-                .try_send(news)
-                .is_err()
-                .then_some(Undelivered::Watch(call)),
-            DeliverTo::Session(outbox, news) => match outbox.push(news) {
-                Some(SessionNews::Reply(_, outcome)) => {
-                    Some(Undelivered::Outcome(namespace, outcome))
-                }
-                _ => None,
-            },
-        }
-    }
-
-    /// Says instead that the store failed.
-    fn fail(self, failure: Failure) {
-        match self.to {
-            DeliverTo::Done(slot, _) => drop(slot.done(Err(failure))),
-            DeliverTo::Queued(..) => {}
-            DeliverTo::Watch(sender, ..) => drop(sender.try_send(WatchNews::Failed(failure))),
-            DeliverTo::Session(outbox, SessionNews::Reply(number, _)) => {
-                drop(outbox.push(SessionNews::Reply(number, Err(failure))));
-            }
-            DeliverTo::Session(outbox, SessionNews::Opened { .. } | SessionNews::Ended(_)) => {
-                drop(outbox.push(SessionNews::Ended(failure)));
-            }
-            DeliverTo::Session(..) => {}
-        }
-    }
-}
-
-enum Undelivered {
-    Outcome(Namespace, Outcome),
-    Watch(CallId),
-}
-
-/// The wall clock, for people to read; 1970 where it is set before that.
-fn wall_time() -> WallTime {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// What these mutexes guard is made anew wherever it could be half changed, so one whose holder
+/// panicked is still a mutex.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

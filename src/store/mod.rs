@@ -63,6 +63,14 @@ pub trait Store: Send + Sync + 'static {
     /// the caller must claim the shard again before it commits anything else.
     fn commit(&self, shard: ShardId, epoch: Epoch, batch: &Batch) -> Result<(), StoreError>;
 
+    /// Whether there is room for more than what renewals, releases and expiries write. Cheap, and
+    /// never waits for a commit. A store that says no still commits as long as it can, so that
+    /// holders can keep and release what they have; room comes back by itself.
+    fn has_room(&self, shard: ShardId) -> bool {
+        let _ = shard;
+        true
+    }
+
     /// Gives the shard back. Idempotent; an epoch that is not the newest is ignored.
     fn release(&self, shard: ShardId, epoch: Epoch);
 }

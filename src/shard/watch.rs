@@ -1,0 +1,127 @@
+//! The two ends of a watch: the shard's, which never waits for a slow reader, and the watcher's.
+//!
+//! A watcher sees every change or learns that it does not: one that falls behind is cut off, and
+//! nothing is ever left out in between.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use super::news::replace_waker;
+use super::{Failure, Shard, lock};
+use crate::core::{CallId, Command, LockEvent, LockView, Namespace};
+
+/// How many events a watcher may be behind before it is cut off.
+pub const WATCH_NEWS_MAX: usize = 1_024;
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub enum WatchNews {
+    /// The lock as it stood when the watch began: the first news.
+    State(LockView),
+    /// A change.
+    Changed(Arc<LockEvent>),
+    /// The watch is over: the last news.
+    Failed(Failure),
+}
+
+/// News for one watcher, until it reads them.
+pub(super) struct Feed {
+    namespace: Namespace,
+    state: Mutex<FeedState>,
+}
+
+#[derive(Default)]
+struct FeedState {
+    news: VecDeque<WatchNews>,
+    /// Nothing comes after what is there.
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+/// The watcher is too far behind, and has been cut off by this.
+pub(super) struct CutOff(pub(super) Option<Waker>);
+
+impl Feed {
+    pub(super) fn new(namespace: &Namespace) -> Feed {
+        Feed {
+            namespace: namespace.clone(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Adds news, and returns who has to be woken.
+    pub(super) fn push(&self, news: WatchNews) -> Result<Option<Waker>, CutOff> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Ok(None);
+        }
+        let is_last = matches!(news, WatchNews::Failed(_));
+        if state.news.len() >= WATCH_NEWS_MAX && !is_last {
+            state.closed = true;
+            return Err(CutOff(state.waker.take()));
+        }
+        state.closed = is_last;
+        state.news.push_back(news);
+        Ok(state.waker.take())
+    }
+
+    /// Lets nothing more come, and returns who has to be woken.
+    pub(super) fn cut_off(&self) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.waker.take()
+    }
+}
+
+/// The caller's end of a watch. Dropping it ends the watch.
+pub struct Watch {
+    shard: Shard,
+    id: CallId,
+    feed: Arc<Feed>,
+}
+
+impl Watch {
+    pub(super) fn new(shard: Shard, id: CallId, feed: Arc<Feed>) -> Watch {
+        Watch { shard, id, feed }
+    }
+
+    /// Waits for the next news; `None` when the watcher read too slowly and was cut off, or after
+    /// the last news. Cancel-safe.
+    pub async fn next(&mut self) -> Option<WatchNews> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Watch::next`], for streams.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchNews>> {
+        let mut state = lock(&self.feed.state);
+        if let Some(news) = state.news.pop_front() {
+            return Poll::Ready(Some(news));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        let replaced = replace_waker(&mut state.waker, cx);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let (news, waker) = {
+            let mut state = lock(&self.feed.state);
+            state.closed = true;
+            (std::mem::take(&mut state.news), state.waker.take())
+        };
+        drop((news, waker));
+        let cancel = Command::Cancel { call: self.id };
+        self.shard.tell(&self.feed.namespace, cancel);
+    }
+}
