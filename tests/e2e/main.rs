@@ -7,6 +7,7 @@
 
 mod bad_grpc;
 mod bad_http;
+mod connections;
 mod dialects;
 mod grpc;
 mod http;
