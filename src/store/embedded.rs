@@ -45,9 +45,9 @@ const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// When a file of the log is full, in records: bounds the reading where batches are small.
 const SEGMENT_RECORDS: u64 = 65_536;
 
-/// How much of a log file is written with zeros in advance. Records are rounded up to whole pages
-/// and powers of two of them, hence more than [`SEGMENT_BYTES`].
-const SEGMENT_ZEROS_BYTES: u64 = 24 * 1024 * 1024;
+/// How much of a log file is written with zeros in advance: the last record goes beyond
+/// [`SEGMENT_BYTES`].
+const SEGMENT_ZEROS_BYTES: u64 = SEGMENT_BYTES + 1024 * 1024;
 
 /// How many keys a fold writes in one transaction: a few milliseconds of work.
 const FOLD_PIECE_WRITES: usize = 2048;

@@ -1,4 +1,4 @@
-//! The files under the databases, and the one place where they touch the disk.
+//! The files of the log and under the databases, and the one place where they touch the disk.
 //!
 //! Blocks of a log file are written with zeros before the log needs them: syncing a write into such
 //! a block costs about half of syncing one that makes the file grow, and a disk that fills up is
@@ -28,7 +28,7 @@ const ZEROS_BYTES: usize = 512 * 1024;
 /// to the commits; and so the longest that stopping waits for it.
 pub(super) const REST_MAX: Duration = Duration::from_millis(50);
 
-/// What a database file asks of the disk.
+/// What a file asks of the disk.
 pub(super) trait Disk: Debug + Send + Sync + 'static {
     fn write(&self, file: &File, _path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
         file.write_all_at(data, offset)
@@ -84,17 +84,17 @@ impl Volume {
         result
     }
 
-    fn write(&self, file: &File, path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, file: &File, path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
         self.watch(self.disk.write(file, path, offset, data))
     }
 
-    fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+    pub(super) fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         // Whatever the reason, a failed sync is never a mere lack of room.
         let result = self.disk.sync(file, path);
         self.watch(result.map_err(|error| io::Error::other(format!("sync failed: {error}"))))
     }
 
-    fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
+    pub(super) fn set_len(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
         self.watch(self.disk.set_len(file, path, len))
     }
 }
@@ -181,8 +181,9 @@ impl Blank {
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Makes it a plain file.
+    pub(super) fn into_file(self) -> (File, PathBuf) {
+        (self.file, self.path)
     }
 
     /// Makes it an empty database.
@@ -202,6 +203,16 @@ pub(super) fn open(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<Database, StoreError> {
+    let file = open_file(path)?;
+    let len = file
+        .metadata()
+        .map_err(|error| StoreError::from_io(path, error))?
+        .len();
+    database(volume, path, file, len, cache_bytes)
+}
+
+/// Opens a file that must be there and have something in it.
+pub(super) fn open_file(path: &Path) -> Result<File, StoreError> {
     let io = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::Damaged {
             path: path.to_owned(),
@@ -214,14 +225,13 @@ pub(super) fn open(
         .write(true)
         .open(path)
         .map_err(io)?;
-    let len = file.metadata().map_err(io)?.len();
-    if len == 0 {
+    if file.metadata().map_err(io)?.len() == 0 {
         return Err(StoreError::Damaged {
             path: path.to_owned(),
             what: "the file is empty".to_owned(),
         });
     }
-    database(volume, path, file, len, cache_bytes)
+    Ok(file)
 }
 
 fn database(

@@ -1,43 +1,57 @@
 //! One file of the log: a run of records, each a batch made durable with a single sync.
 //!
-//! Records are numbered without gaps across all files of a shard and carry a checksum of their own,
-//! so that a record that was lost, moved or changed is noticed when the log is read. A file is only
-//! ever appended to, and removed as a whole.
+//! The file is written with zeros before the log needs it, and records are laid into them one behind
+//! the other, each in one write. Records are numbered without gaps across all files of a shard and
+//! carry a checksum, so that a record that was lost, moved or changed is noticed when the log is
+//! read. A file is only ever appended to, and removed as a whole.
+//!
+//! Invariant: a record is written only when the one before it is durable. So after a crash at most
+//! the last record of the log is not whole: it was never acknowledged, and is cut off. A broken
+//! record that a whole one follows is damage, and the log is refused.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-
 use super::directory::sync_directory;
-use super::disk::{self, Blank, Volume, failed, guard};
+use super::disk::{self, Blank, Volume};
 use super::replay::Replay;
-use crate::store::StoreError;
-
-/// A log is written once and read twice at most, so what a cache is for is the pages of the commit
-/// that is under way, and the inner pages on the way to the log's end.
-const CACHE_BYTES: usize = 2 * 1024 * 1024;
-
-const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
+use crate::store::{BATCH_BYTES_MAX, StoreError};
 
 const PREFIX: &str = "log-";
-const SUFFIX: &str = ".redb";
+const SUFFIX: &str = ".log";
 const NEW_FILE: &str = "log.new";
 const SPARE_FILE: &str = "log-spare.new";
 
-/// Checksum (u32 LE), then epoch (u64 LE), then the batch.
-const CHECKSUM_BYTES: usize = 4;
-const HEADER_BYTES: usize = CHECKSUM_BYTES + 8;
+/// Where records begin: what a disk writes whole, so that a search for whole records need not look
+/// at every byte, and a torn record leaves the ones before it alone.
+const ALIGN: usize = 512;
+
+/// The file begins with this, its number (u64 LE) and a checksum of both (u32 LE).
+const MAGIC: &[u8; 16] = b"holdfast log 1\n\0";
+const NUMBER_AT: usize = MAGIC.len();
+const FILE_CHECKSUM_AT: usize = NUMBER_AT + 8;
+
+/// A record begins with this mark, a checksum of all that follows (u32 LE), its number (u64 LE), its
+/// epoch (u64 LE) and the length of its batch (u32 LE). The batch follows, and zeros up to the next
+/// multiple of [`ALIGN`].
+const RECORD_MARK: &[u8; 4] = b"rec\n";
+const CHECKSUMMED_AT: usize = RECORD_MARK.len() + 4;
+const HEADER_BYTES: usize = CHECKSUMMED_AT + 8 + 8 + 4;
 
 /// A file of the log.
 pub(super) struct Segment {
-    database: Database,
+    volume: Arc<Volume>,
+    file: File,
     path: PathBuf,
     /// Counts the files of a shard's log, from 1.
     number: u64,
     records: u64,
-    bytes: u64,
+    /// Where the next record goes.
+    end: u64,
+    /// The record on its way to the file.
+    buffer: Vec<u8>,
 }
 
 /// What reading a file of the log found out.
@@ -56,8 +70,12 @@ impl Segment {
         directory: &Path,
         number: u64,
     ) -> Result<Self, StoreError> {
-        let blank = Blank::new(directory.join(NEW_FILE))?;
-        Self::create_in(volume, directory, number, blank, |_| Ok(()))
+        Self::create_from(
+            Blank::new(directory.join(NEW_FILE))?,
+            volume,
+            directory,
+            number,
+        )
     }
 
     /// A file to be made one of the log in a while, see [`Segment::create_from`].
@@ -72,55 +90,64 @@ impl Segment {
         directory: &Path,
         number: u64,
     ) -> Result<Self, StoreError> {
-        Self::create_in(volume, directory, number, blank, |_| Ok(()))
+        Self::create_with(blank, volume, directory, number, &[])
     }
 
-    /// Makes a file of the log that has records in it, in place of the one of that number.
-    fn create_in(
+    /// Makes a file of the log with these records, in place of the one of that number.
+    fn create_with(
+        blank: Blank,
         volume: &Arc<Volume>,
         directory: &Path,
         number: u64,
-        blank: Blank,
-        fill: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>) -> Result<(), redb::Error>,
+        records: &[u8],
     ) -> Result<Self, StoreError> {
-        let new_path = blank.path().to_owned();
-        let database = blank.into_database(volume, CACHE_BYTES)?;
-        let transaction = || -> Result<(), redb::Error> {
-            let transaction = database.begin_write()?;
-            fill(&mut transaction.open_table(RECORDS)?)?;
-            transaction.commit()?;
-            Ok(())
-        };
-        transaction().map_err(|error| failed(&new_path, error))?;
+        let (file, new_path) = blank.into_file();
+        let io = |error| StoreError::from_io(&new_path, error);
+        volume
+            .write(&file, &new_path, ALIGN as u64, records)
+            .map_err(io)?;
+        volume
+            .write(&file, &new_path, 0, &file_header(number))
+            .map_err(io)?;
+        volume.sync(&file, &new_path).map_err(io)?;
         let path = path_of(directory, number);
         fs::rename(&new_path, &path).map_err(|error| StoreError::from_io(&path, error))?;
         sync_directory(directory)?;
-        Ok(Self {
-            database,
+        Ok(Self::new(volume, file, path, number))
+    }
+
+    fn new(volume: &Arc<Volume>, file: File, path: PathBuf, number: u64) -> Self {
+        Self {
+            volume: Arc::clone(volume),
+            file,
             path,
             number,
             records: 0,
-            bytes: 0,
-        })
+            end: ALIGN as u64,
+            buffer: Vec::new(),
+        }
     }
 
+    /// Opens a file, which has to be read before anything is appended to it.
     pub(super) fn open(
         volume: &Arc<Volume>,
         directory: &Path,
         number: u64,
     ) -> Result<Self, StoreError> {
         let path = path_of(directory, number);
-        let database = disk::open(volume, &path, CACHE_BYTES)?;
-        Ok(Self {
-            database,
-            path,
-            number,
-            records: 0,
-            bytes: 0,
-        })
+        let file = disk::open_file(&path)?;
+        let mut header = [0; ALIGN];
+        let whole = file.read_exact_at(&mut header, 0).is_ok() && header == file_header(number);
+        if !whole {
+            return Err(StoreError::Damaged {
+                path,
+                what: format!("it does not begin as file {number} of a log"),
+            });
+        }
+        Ok(Self::new(volume, file, path, number))
     }
 
-    /// Writes the same records into a new file, and puts it in this one's place.
+    /// Writes the same bytes into a new file, and puts it in this one's place.
     ///
     /// For when a sync has failed: what a file then seems to hold may be on no disk, and the system
     /// says so only once.
@@ -129,19 +156,10 @@ impl Segment {
         volume: &Arc<Volume>,
         directory: &Path,
     ) -> Result<Self, StoreError> {
-        let old = self.reader()?;
-        let (number, path) = (self.number, self.path.clone());
+        let bytes = self.bytes_on_disk()?;
+        let records = bytes.get(ALIGN..).unwrap_or_default();
         let blank = Blank::new(directory.join(NEW_FILE))?;
-        let new = Self::create_in(volume, directory, number, blank, |records| {
-            for entry in old.iter()? {
-                let (sequence, record) = entry?;
-                records.insert(sequence.value(), record.value())?;
-            }
-            Ok(())
-        });
-        drop(old);
-        drop(self);
-        new.map(|new| Self { path, ..new })
+        Self::create_with(blank, volume, directory, self.number, records)
     }
 
     /// Makes a batch durable as record number `sequence`.
@@ -151,29 +169,30 @@ impl Segment {
         epoch: u64,
         batch: &[u8],
     ) -> Result<(), StoreError> {
-        let epoch = epoch.to_le_bytes();
-        let checksum = checksum(sequence, &[&epoch, batch]);
-        let commit = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
-            {
-                let mut records = transaction.open_table(RECORDS)?;
-                let mut room = records.insert_reserve(sequence, HEADER_BYTES + batch.len())?;
-                let room: &mut [u8] = room.as_mut();
-                if let Some((header, rest)) = room.split_at_mut_checked(HEADER_BYTES)
-                    && let Some((first, second)) = header.split_at_mut_checked(CHECKSUM_BYTES)
-                {
-                    first.copy_from_slice(&checksum);
-                    second.copy_from_slice(&epoch);
-                    rest.copy_from_slice(batch);
-                }
-            }
-            transaction.commit()?;
-            Ok(())
-        };
-        guard(&self.path, || {
-            commit().map_err(|error| failed(&self.path, error))
+        let len = u32::try_from(batch.len()).map_err(|_| StoreError::TooLarge {
+            bytes: batch.len(),
+            bytes_max: BATCH_BYTES_MAX,
         })?;
-        self.count(batch.len());
+        let buffer = &mut self.buffer;
+        buffer.clear();
+        buffer.extend_from_slice(RECORD_MARK);
+        buffer.extend_from_slice(&[0; 4]);
+        buffer.extend_from_slice(&sequence.to_le_bytes());
+        buffer.extend_from_slice(&epoch.to_le_bytes());
+        buffer.extend_from_slice(&len.to_le_bytes());
+        buffer.extend_from_slice(batch);
+        let checksum = checksum(buffer.get(CHECKSUMMED_AT..).unwrap_or_default());
+        if let Some(place) = buffer.get_mut(RECORD_MARK.len()..CHECKSUMMED_AT) {
+            place.copy_from_slice(&checksum);
+        }
+        buffer.resize(buffer.len().next_multiple_of(ALIGN), 0);
+        let io = |error| StoreError::from_io(&self.path, error);
+        self.volume
+            .write(&self.file, &self.path, self.end, buffer)
+            .map_err(io)?;
+        self.volume.sync(&self.file, &self.path).map_err(io)?;
+        self.end += buffer.len() as u64;
+        self.records += 1;
         Ok(())
     }
 
@@ -183,62 +202,68 @@ impl Segment {
         from: Position,
         replay: &mut Replay,
     ) -> Result<Position, StoreError> {
-        let path = self.path.clone();
-        guard(&path, || self.read_records(from, replay))
-    }
-
-    fn read_records(
-        &mut self,
-        from: Position,
-        replay: &mut Replay,
-    ) -> Result<Position, StoreError> {
-        let records = self.reader()?;
-        let path = self.path.clone();
-        let broken = |error: redb::StorageError| failed(&path, error);
         let damaged = |what| StoreError::Damaged {
-            path: path.clone(),
+            path: self.path.clone(),
             what,
         };
+        let bytes = self.bytes_on_disk()?;
         let mut position = from;
-        let mut found = 0;
-        for entry in records.iter().map_err(broken)? {
-            let (sequence, record) = entry.map_err(broken)?;
-            let (sequence, record) = (sequence.value(), record.value());
-            if sequence != position.sequence + 1 {
-                let after = position.sequence;
+        let mut records = 0;
+        let mut at = ALIGN;
+        while let Some(record) = record_at(&bytes, at) {
+            let after = position.sequence;
+            if record.sequence != after + 1 {
                 return Err(damaged(format!(
-                    "record {sequence} follows record {after}: those between them are lost"
+                    "record {} follows record {after}: those between them are lost",
+                    record.sequence
                 )));
             }
-            let (epoch, batch) = unseal(sequence, record)
-                .ok_or_else(|| damaged(format!("record {sequence} does not match its checksum")))?;
             replay
-                .push(batch)
-                .map_err(|error| damaged(format!("record {sequence} is {error}")))?;
+                .push(record.batch)
+                .map_err(|error| damaged(format!("record {} is {error}", record.sequence)))?;
             position = Position {
-                sequence,
-                epoch: position.epoch.max(epoch),
+                sequence: record.sequence,
+                epoch: position.epoch.max(record.epoch),
             };
-            self.count(batch.len());
-            found += 1;
+            records += 1;
+            at = record.next;
         }
-        // A damaged page can hide records, and the rest still looks whole.
-        let expected = records.len().map_err(broken)?;
-        if found != expected {
-            return Err(damaged(format!(
-                "{found} of its {expected} records can be read"
-            )));
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest.iter().any(|byte| *byte != 0) {
+            let broken = position.sequence + 1;
+            if let Some(whole) = (at..bytes.len())
+                .step_by(ALIGN)
+                .find_map(|at| record_at(&bytes, at))
+            {
+                return Err(damaged(format!(
+                    "record {broken} at byte {at} is broken, and record {} behind it is whole",
+                    whole.sequence
+                )));
+            }
+            // What is left of a commit that was cut short; the next record must not be mixed with it.
+            tracing::warn!(path = %self.path.display(), record = broken, "cut off a record that was not written to its end");
+            let io = |error| StoreError::from_io(&self.path, error);
+            self.volume
+                .set_len(&self.file, &self.path, at as u64)
+                .map_err(io)?;
+            self.volume.sync(&self.file, &self.path).map_err(io)?;
         }
+        self.records = records;
+        self.end = at as u64;
         Ok(position)
+    }
+
+    fn bytes_on_disk(&self) -> Result<Vec<u8>, StoreError> {
+        let io = |error| StoreError::from_io(&self.path, error);
+        let len = self.file.metadata().map_err(io)?.len();
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut bytes, 0).map_err(io)?;
+        Ok(bytes)
     }
 
     /// Removes the file. Its records must be in the state, durably.
     pub(super) fn remove(self) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        // The name goes first: closing the database would only tidy up what nobody will read.
-        let removed = fs::remove_file(&path).map_err(|error| StoreError::from_io(&path, error));
-        drop(self);
-        removed
+        fs::remove_file(&self.path).map_err(|error| StoreError::from_io(&self.path, error))
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -250,19 +275,52 @@ impl Segment {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.end
     }
+}
 
-    fn count(&mut self, batch_bytes: usize) {
-        self.records += 1;
-        self.bytes += (HEADER_BYTES + batch_bytes) as u64;
-    }
+/// A whole record.
+struct Record<'a> {
+    sequence: u64,
+    epoch: u64,
+    batch: &'a [u8],
+    /// Where the next one begins.
+    next: usize,
+}
 
-    fn reader(&self) -> Result<redb::ReadOnlyTable<u64, &'static [u8]>, StoreError> {
-        let open =
-            || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(RECORDS)?) };
-        open().map_err(|error| failed(&self.path, error))
+/// The record at `at`; `None` where there is no whole one.
+fn record_at(bytes: &[u8], at: usize) -> Option<Record<'_>> {
+    let (mark, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
+    if mark != RECORD_MARK {
+        return None;
     }
+    let (stored, rest) = rest.split_first_chunk::<4>()?;
+    let (sequence, after) = rest.split_first_chunk::<8>()?;
+    let (epoch, after) = after.split_first_chunk::<8>()?;
+    let (len, after) = after.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    let batch = after.get(..len)?;
+    let covered = rest.get(..HEADER_BYTES - CHECKSUMMED_AT + len)?;
+    if checksum(covered) != *stored {
+        return None;
+    }
+    Some(Record {
+        sequence: u64::from_le_bytes(*sequence),
+        epoch: u64::from_le_bytes(*epoch),
+        batch,
+        next: (at + HEADER_BYTES + len).next_multiple_of(ALIGN),
+    })
+}
+
+fn file_header(number: u64) -> [u8; ALIGN] {
+    let mut header = [0; ALIGN];
+    let (magic, rest) = header.split_at_mut(NUMBER_AT);
+    magic.copy_from_slice(MAGIC);
+    let (place, rest) = rest.split_at_mut(FILE_CHECKSUM_AT - NUMBER_AT);
+    place.copy_from_slice(&number.to_le_bytes());
+    let (place, _) = rest.split_at_mut(4);
+    place.copy_from_slice(&checksum(&number.to_le_bytes()));
+    header
 }
 
 /// The numbers of the log's files in a shard's directory, ascending. Files that an interrupted
@@ -296,18 +354,6 @@ pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{PREFIX}{number:010}{SUFFIX}"))
 }
 
-fn unseal(sequence: u64, record: &[u8]) -> Option<(u64, &[u8])> {
-    let (stored, rest) = record.split_first_chunk::<CHECKSUM_BYTES>()?;
-    let (epoch, batch) = rest.split_first_chunk::<8>()?;
-    (checksum(sequence, &[rest]) == *stored).then_some((u64::from_le_bytes(*epoch), batch))
-}
-
-/// Covers the record's number too: a whole record in the wrong place is damage.
-fn checksum(sequence: u64, parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&sequence.to_le_bytes());
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.finalize().to_le_bytes()
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    crc32fast::hash(bytes).to_le_bytes()
 }
