@@ -32,6 +32,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use self::directory::Directory;
 use self::disk::{Disk, RealDisk, Volume, guard};
@@ -52,13 +53,17 @@ const SEGMENT_ZEROS_BYTES: u64 = SEGMENT_BYTES + 1024 * 1024;
 /// How many keys a fold writes in one transaction: a few milliseconds of work.
 const FOLD_PIECE_WRITES: usize = 2048;
 
-/// The sizes above; tests take small ones.
+/// How long after the disk was found full it is looked for room again.
+const FULL_REST: Duration = Duration::from_secs(1);
+
+/// The values above; tests take small ones.
 #[derive(Clone, Copy, Debug)]
 struct Tuning {
     segment_bytes: u64,
     segment_records: u64,
     zeros_bytes: u64,
     fold_piece_writes: usize,
+    full_rest: Duration,
 }
 
 const TUNING: Tuning = Tuning {
@@ -66,12 +71,13 @@ const TUNING: Tuning = Tuning {
     segment_records: SEGMENT_RECORDS,
     zeros_bytes: SEGMENT_ZEROS_BYTES,
     fold_piece_writes: FOLD_PIECE_WRITES,
+    full_rest: FULL_REST,
 };
 
 /// A store in a data directory that this process has to itself.
 pub struct EmbeddedStore {
     // Dropped before the directory's lock is.
-    slots: Mutex<HashMap<ShardId, Arc<Mutex<Slot>>>>,
+    slots: Mutex<HashMap<ShardId, Arc<Slot>>>,
     directory: Directory,
     disk: Arc<dyn Disk>,
     tuning: Tuning,
@@ -80,10 +86,23 @@ pub struct EmbeddedStore {
 /// What this process knows of a shard.
 struct Slot {
     volume: Arc<Volume>,
+    claim: Mutex<Claim>,
+}
+
+/// Who may commit to a shard. It is locked for as long as a commit lasts.
+#[derive(Default)]
+struct Claim {
     newest: Option<Epoch>,
     shard: Option<Shard>,
-    /// A commit has failed since the shard was claimed.
-    stopped: bool,
+    /// Why a commit has failed since the shard was claimed.
+    stopped: Option<Stopped>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    /// The file of the log could not grow.
+    Full,
+    Otherwise,
 }
 
 impl EmbeddedStore {
@@ -107,14 +126,12 @@ impl EmbeddedStore {
         })
     }
 
-    fn slot(&self, shard: ShardId) -> Arc<Mutex<Slot>> {
+    fn slot(&self, shard: ShardId) -> Arc<Slot> {
         Arc::clone(lock(&self.slots).entry(shard).or_insert_with(|| {
-            Arc::new(Mutex::new(Slot {
+            Arc::new(Slot {
                 volume: Arc::new(Volume::new(Arc::clone(&self.disk))),
-                newest: None,
-                shard: None,
-                stopped: false,
-            }))
+                claim: Mutex::default(),
+            })
         }))
     }
 }
@@ -134,25 +151,26 @@ impl Store for EmbeddedStore {
 
     fn claim(&self, shard: ShardId, visit: &mut Visit<'_>) -> Result<Epoch, StoreError> {
         let slot = self.slot(shard);
-        let mut slot = lock(&slot);
+        let mut claim = lock(&slot.claim);
         // Always read anew: there is one way into a shard, and it is the one after a crash.
-        slot.shard = None;
+        claim.shard = None;
+        let log_is_full = claim.stopped == Some(Stopped::Full);
         let root = self.directory.path();
         let mut loaded = guard(&shard::directory(root, shard), || {
-            Shard::open(&slot.volume, root, shard, self.tuning, visit)
+            Shard::open(&slot.volume, root, shard, self.tuning, log_is_full, visit)
         })?;
         let epoch = Epoch(loaded.epoch() + 1);
         loaded.append(epoch.0, &Batch::new())?;
-        slot.stopped = false;
-        slot.newest = Some(epoch);
-        slot.shard = Some(loaded);
+        claim.stopped = None;
+        claim.newest = Some(epoch);
+        claim.shard = Some(loaded);
         Ok(epoch)
     }
 
     fn commit(&self, id: ShardId, epoch: Epoch, batch: &Batch) -> Result<(), StoreError> {
         let slot = self.slot(id);
-        let mut slot = lock(&slot);
-        let newest = slot.newest.ok_or(StoreError::Closed { shard: id })?;
+        let mut claim = lock(&slot.claim);
+        let newest = claim.newest.ok_or(StoreError::Closed { shard: id })?;
         if epoch != newest {
             return Err(StoreError::Deposed {
                 shard: id,
@@ -160,8 +178,8 @@ impl Store for EmbeddedStore {
                 newest,
             });
         }
-        let stopped = slot.stopped;
-        let shard = slot.shard.as_mut().ok_or(if stopped {
+        let stopped = claim.stopped.is_some();
+        let shard = claim.shard.as_mut().ok_or(if stopped {
             StoreError::Stopped { shard: id }
         } else {
             StoreError::Closed { shard: id }
@@ -171,18 +189,25 @@ impl Store for EmbeddedStore {
             return Ok(());
         }
         let done = shard.append(epoch.0, batch);
-        if done.is_err() {
-            slot.stopped = true;
-            slot.shard = None;
+        if let Err(error) = &done {
+            claim.stopped = Some(match error {
+                StoreError::Full { .. } => Stopped::Full,
+                _ => Stopped::Otherwise,
+            });
+            claim.shard = None;
         }
         done
     }
 
+    fn has_room(&self, shard: ShardId) -> bool {
+        !self.slot(shard).volume.is_full()
+    }
+
     fn release(&self, shard: ShardId, epoch: Epoch) {
         let slot = self.slot(shard);
-        let mut slot = lock(&slot);
-        if slot.newest == Some(epoch) {
-            slot.shard = None;
+        let mut claim = lock(&slot.claim);
+        if claim.newest == Some(epoch) {
+            claim.shard = None;
         }
     }
 }

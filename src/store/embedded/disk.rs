@@ -54,6 +54,7 @@ impl Disk for RealDisk {}
 pub(super) struct Volume {
     disk: Arc<dyn Disk>,
     suspect: AtomicBool,
+    full: AtomicBool,
 }
 
 impl Volume {
@@ -61,6 +62,21 @@ impl Volume {
         Self {
             disk,
             suspect: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether there was no room for the file that the log would go on in after the next one.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::AcqRel) != full {
+            match full {
+                true => tracing::warn!("the disk is full: what needs more room is refused"),
+                false => tracing::info!("there is room on the disk again"),
+            }
         }
     }
 

@@ -31,6 +31,9 @@ struct Inner {
     cut_at_next_sync: bool,
     writes: u64,
     full_from_write: Option<u64>,
+    /// By inode: up to where the disk has given a file room.
+    given: HashMap<u64, u64>,
+    gives_no_more: bool,
 }
 
 #[derive(Debug)]
@@ -77,8 +80,15 @@ impl FaultDisk {
         inner.full_from_write = Some(inner.writes + writes);
     }
 
+    /// There is room where files have been written before, and nowhere else.
+    pub(super) fn give_no_more(&self) {
+        self.0.lock().unwrap().gives_no_more = true;
+    }
+
     pub(super) fn make_room(&self) {
-        self.0.lock().unwrap().full_from_write = None;
+        let mut inner = self.0.lock().unwrap();
+        inner.full_from_write = None;
+        inner.gives_no_more = false;
     }
 
     /// The power goes. The store must be dropped and opened on another disk after this.
@@ -140,6 +150,21 @@ impl FaultDisk {
 }
 
 impl Inner {
+    /// Gives a file room for a write, if there is any.
+    fn give(&mut self, file: &File, end: u64) -> io::Result<()> {
+        let metadata = file.metadata()?;
+        let given = self.given.entry(metadata.ino()).or_default();
+        // A file that was cut, or is another one by now, has given its room back.
+        *given = (*given).min(metadata.len());
+        if end > *given {
+            if self.gives_no_more {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *given = end;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.dead {
             return Err(io::Error::other("the power is gone"));
@@ -150,6 +175,8 @@ impl Inner {
 
 impl Disk for FaultDisk {
     fn write(&self, file: &File, _: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = offset + data.len() as u64;
+        self.0.lock().unwrap().give(file, end)?;
         self.change(file, || {
             let len = file.metadata()?.len().saturating_sub(offset);
             let mut old = vec![0; data.len().min(usize::try_from(len).unwrap())];

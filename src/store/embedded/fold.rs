@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Tuning;
 use super::disk::{REST_MAX, Volume};
@@ -23,9 +23,6 @@ use crate::store::StoreError;
 /// How many full files may wait to be folded. Beyond that commits wait for the fold, because every
 /// file that waits costs disk, and time and memory when the shard is loaded.
 const WAITING_MAX: usize = 16;
-
-/// How long a fold rests after the disk was full before it looks again for room.
-const FULL_REST: Duration = Duration::from_secs(1);
 
 /// What the thread works on.
 pub(super) struct Job {
@@ -141,10 +138,15 @@ impl Shared {
     /// Makes an empty file if there is none.
     fn make_spare(&self) -> Result<(), StoreError> {
         if lock(&self.spare).ready.is_some() {
+            self.volume.set_full(false);
             return Ok(());
         }
         let blank = Segment::blank(&self.directory)?;
         blank.write_zeros(&self.volume, self.tuning.zeros_bytes, || self.stopping())?;
+        if self.stopping() {
+            // With fewer zeros it would promise room that it does not have.
+            return segment::remove_blank(&self.directory);
+        }
         // Only now is the lock held, for as long as it takes to name the file: a commit may be
         // waiting behind it.
         let mut spare = lock(&self.spare);
@@ -156,6 +158,7 @@ impl Shared {
             number,
         )?);
         spare.next_number += 1;
+        self.volume.set_full(false);
         Ok(())
     }
 
@@ -169,8 +172,8 @@ struct Worker {
     /// None after the disk was full, until it is opened again.
     state: Option<State>,
     waiting: VecDeque<Segment>,
-    /// There was none for an empty file. The log asks again when it needs one, and folding on makes
-    /// room.
+    /// There was none for an empty file. It is looked for again after a rest, and when the log has
+    /// gone on to its next file; folding on meanwhile makes room.
     no_room: bool,
 }
 
@@ -178,9 +181,9 @@ impl Worker {
     fn run(mut self, arriving: &Receiver<Segment>) {
         while !self.shared.stopping() {
             let rest = match self.work(arriving) {
-                Ok(()) => None,
+                Ok(()) => self.no_room.then_some(self.shared.tuning.full_rest),
                 // Nothing is lost by waiting for room: the log still has it all.
-                Err(StoreError::Full { .. }) => Some(FULL_REST),
+                Err(StoreError::Full { .. }) => Some(self.shared.tuning.full_rest),
                 Err(error) => {
                     *lock(&self.shared.failure) = Some(error);
                     return;
@@ -224,6 +227,7 @@ impl Worker {
         match self.shared.make_spare() {
             Err(StoreError::Full { .. }) => {
                 self.no_room = true;
+                self.shared.volume.set_full(true);
                 segment::remove_blank(&self.shared.directory)
             }
             made => made,

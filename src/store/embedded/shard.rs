@@ -36,12 +36,14 @@ impl Shard {
     /// Opens a shard's files, or makes them where it has none, and shows what they hold.
     ///
     /// On a suspect volume they are all written anew first, so that what is shown is on the disk
-    /// and not only in the system's memory.
+    /// and not only in the system's memory. Where the log's last file could not grow, the log goes
+    /// on in the empty one after it, which was made when there was room.
     pub(super) fn open(
         volume: &Arc<Volume>,
         root: &Path,
         id: ShardId,
         tuning: Tuning,
+        log_is_full: bool,
         visit: &mut Visit<'_>,
     ) -> Result<Self, StoreError> {
         let directory = directory(root, id);
@@ -82,6 +84,9 @@ impl Shard {
             if let Some(further) = spare.replace(empty) {
                 further.remove()?;
             }
+        }
+        if log_is_full && let Some(empty) = spare.take() {
+            segments.push_back(empty);
         }
         let Some(active) = segments.pop_back() else {
             return Err(StoreError::Damaged {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -20,6 +21,7 @@ const SMALL: Tuning = Tuning {
     segment_records: 64,
     zeros_bytes: 0,
     fold_piece_writes: 7,
+    full_rest: Duration::from_millis(5),
 };
 
 /// So large that nothing is ever folded.
@@ -29,8 +31,18 @@ const UNFOLDED: Tuning = Tuning {
     ..SMALL
 };
 
+/// The disk of a machine that never loses power: here a sync would only take its time.
+#[derive(Debug)]
+struct SteadyDisk;
+
+impl Disk for SteadyDisk {
+    fn sync(&self, _: &fs::File, _: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 fn open(path: &Path, tuning: Tuning) -> EmbeddedStore {
-    open_on(path, Arc::new(RealDisk), tuning)
+    open_on(path, Arc::new(SteadyDisk), tuning)
 }
 
 fn open_on(path: &Path, disk: Arc<dyn Disk>, tuning: Tuning) -> EmbeddedStore {
@@ -96,11 +108,13 @@ fn embedded_keeps_the_contract() {
         zeros_bytes: 1024 * 1024,
         ..TUNING
     };
-    for (name, tuning) in [("small", SMALL), ("usual", usual)] {
+    let steady: Arc<dyn Disk> = Arc::new(SteadyDisk);
+    let real: Arc<dyn Disk> = Arc::new(RealDisk);
+    for (name, tuning, disk) in [("small", SMALL, steady), ("usual", usual, real)] {
         let path = temp.path().join(name);
-        conformance::check(open(&path, tuning), |store| {
+        conformance::check(open_on(&path, Arc::clone(&disk), tuning), |store| {
             drop(store);
-            open(&path, tuning)
+            open_on(&path, Arc::clone(&disk), tuning)
         });
     }
 }
@@ -295,6 +309,101 @@ fn a_full_disk_is_told_apart_and_a_claim_works_once_there_is_room() {
         assert!(live == numbered_up_to(count));
         store.commit(SHARD, epoch, &numbered(count + 1)).unwrap();
     }
+}
+
+/// Files of the log that have their room from the beginning.
+const ROOMY: Tuning = Tuning {
+    segment_bytes: 64 * 1024,
+    segment_records: u64::MAX / 4,
+    zeros_bytes: 1024 * 1024,
+    ..SMALL
+};
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed().as_secs() < 30, "it never came that {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn until_there_is_a_spare(path: &Path) {
+    until("there is a spare", || {
+        log_files(path)
+            .iter()
+            .filter(|file| file.extension().is_some_and(|end| end == "redb"))
+            .count()
+            > 1
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_before_a_commit_fails_and_holders_go_on_until_there_is_room() {
+    let temp = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FaultDisk::default());
+    let store = open_on(temp.path(), Arc::clone(&disk) as _, ROOMY);
+    let (epoch, _) = dump(&store, SHARD);
+    until_there_is_a_spare(temp.path());
+    disk.give_no_more();
+    let mut number = 0;
+    let mut commit = |count: u64| {
+        for _ in 0..count {
+            number += 1;
+            store.commit(SHARD, epoch, &numbered(number)).unwrap();
+        }
+        number
+    };
+    // While there is a spare there is room.
+    commit(20);
+    assert!(store.has_room(SHARD));
+    // The log goes on in it, and there is no room for another.
+    commit(150);
+    until("the store says that it is full", || !store.has_room(SHARD));
+    commit(150);
+    disk.make_room();
+    until("there is room again", || store.has_room(SHARD));
+    let last = commit(1000);
+    drop(store);
+    let live = dump(&open(temp.path(), ROOMY), SHARD).1;
+    assert!(live == numbered_up_to(last));
+}
+
+#[test]
+fn a_log_that_can_not_grow_stops_and_goes_on_in_the_spare() {
+    let temp = tempfile::tempdir().unwrap();
+    let tuning = Tuning {
+        segment_bytes: u64::MAX / 4,
+        ..ROOMY
+    };
+    let disk = Arc::new(FaultDisk::default());
+    let store = open_on(temp.path(), Arc::clone(&disk) as _, tuning);
+    let (epoch, _) = dump(&store, SHARD);
+    until_there_is_a_spare(temp.path());
+    disk.give_no_more();
+    let mut number = 1;
+    let error = loop {
+        match store.commit(SHARD, epoch, &numbered(number)) {
+            Ok(()) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    let (epoch, live) = dump(&store, SHARD);
+    let count = count_of(&live);
+    assert!(count >= number - 1 && live == numbered_up_to(count));
+    until("the store says that it is full", || !store.has_room(SHARD));
+    for number in count + 1..=count + 100 {
+        store.commit(SHARD, epoch, &numbered(number)).unwrap();
+    }
+    // A start on the full disk finds it all, and goes on too.
+    drop(store);
+    let store = open_on(temp.path(), Arc::clone(&disk) as _, tuning);
+    let (epoch, live) = dump(&store, SHARD);
+    assert!(live == numbered_up_to(count + 100));
+    store.commit(SHARD, epoch, &numbered(count + 101)).unwrap();
+    until("the store says that it is full", || !store.has_room(SHARD));
+    disk.make_room();
+    until("there is room again", || store.has_room(SHARD));
 }
 
 /// A store of 300 numbered batches in several files of the log, closed.
