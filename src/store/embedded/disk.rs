@@ -100,7 +100,13 @@ impl Volume {
         result
     }
 
-    pub(super) fn write(&self, file: &File, path: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(super) fn write(
+        &self,
+        file: &File,
+        path: &Path,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<()> {
         self.watch(self.disk.write(file, path, offset, data))
     }
 

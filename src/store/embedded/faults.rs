@@ -177,8 +177,13 @@ impl Disk for FaultDisk {
     fn write(&self, file: &File, _: &Path, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset + data.len() as u64;
         self.0.lock().unwrap().give(file, end)?;
+        let len = file.metadata()?.len();
+        if end > len {
+            // A write that makes the file grow changes its length too, and that may be lost.
+            self.change(file, || Ok(Change::Len { old: len, new: end }))?;
+        }
         self.change(file, || {
-            let len = file.metadata()?.len().saturating_sub(offset);
+            let len = len.saturating_sub(offset);
             let mut old = vec![0; data.len().min(usize::try_from(len).unwrap())];
             file.read_exact_at(&mut old, offset)?;
             file.write_all_at(data, offset)?;

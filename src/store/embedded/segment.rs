@@ -266,6 +266,10 @@ impl Segment {
         fs::remove_file(&self.path).map_err(|error| StoreError::from_io(&self.path, error))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.number
     }

@@ -14,6 +14,7 @@ use super::Tuning;
 use super::directory::sync_directory;
 use super::disk::Volume;
 use super::fold::{Folder, Job};
+use super::reached;
 use super::replay::Replay;
 use super::segment::{self, Segment};
 use super::state::State;
@@ -21,6 +22,8 @@ use crate::store::{Batch, ShardId, StoreError, Visit};
 
 /// A loaded shard, ready for commits.
 pub(super) struct Shard {
+    volume: Arc<Volume>,
+    directory: PathBuf,
     active: Segment,
     /// The number of the last record.
     sequence: u64,
@@ -52,7 +55,7 @@ impl Shard {
             .try_exists()
             .map_err(|error| StoreError::from_io(&directory, error))?
         {
-            create(volume, root, &directory)?;
+            create(volume, root, &directory, tuning)?;
         }
         let mut state = State::open(volume, &directory)?;
         if suspect {
@@ -69,6 +72,19 @@ impl Shard {
             }
             position = segment.read(position, &mut replay)?;
             segments.push_back(segment);
+        }
+        let reached = reached::read(&directory)?;
+        if position.sequence < reached {
+            let path = segments
+                .back()
+                .map_or_else(|| directory.clone(), |last| last.path().to_owned());
+            return Err(StoreError::Damaged {
+                path,
+                what: format!(
+                    "the log ends with record {}, and had come to {reached}",
+                    position.sequence
+                ),
+            });
         }
         replay.finish();
         state.visit(replay.writes(), visit)?;
@@ -99,7 +115,7 @@ impl Shard {
         }
         let folder = Folder::start(Job {
             volume: Arc::clone(volume),
-            directory,
+            directory: directory.clone(),
             tuning,
             state,
             waiting: segments,
@@ -107,6 +123,8 @@ impl Shard {
             spare,
         })?;
         Ok(Self {
+            volume: Arc::clone(volume),
+            directory,
             active,
             sequence: position.sequence,
             epoch: position.epoch,
@@ -114,6 +132,11 @@ impl Shard {
             rotate_bytes: tuning.segment_bytes,
             folder,
         })
+    }
+
+    /// Closes the files of a shard that is given back, and notes how far its log has come.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        reached::write(&self.volume, &self.directory, self.sequence)
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -164,7 +187,12 @@ pub(super) fn directory(root: &Path, id: ShardId) -> PathBuf {
 }
 
 /// Makes a shard's files under a name of their own, and gives them theirs when they are complete.
-fn create(volume: &Arc<Volume>, root: &Path, directory: &Path) -> Result<(), StoreError> {
+fn create(
+    volume: &Arc<Volume>,
+    root: &Path,
+    directory: &Path,
+    tuning: Tuning,
+) -> Result<(), StoreError> {
     let new = directory.with_extension("new");
     match fs::remove_dir_all(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -177,7 +205,9 @@ fn create(volume: &Arc<Volume>, root: &Path, directory: &Path) -> Result<(), Sto
         .create(&new)
         .map_err(|error| StoreError::from_io(&new, error))?;
     State::create(volume, &new)?;
-    Segment::create(volume, &new, 1)?;
+    let blank = Segment::blank(&new)?;
+    blank.write_zeros(volume, tuning.zeros_bytes, || false)?;
+    Segment::create_from(blank, volume, &new, 1)?;
     fs::rename(&new, directory).map_err(|error| StoreError::from_io(directory, error))?;
     sync_directory(root)
 }

@@ -138,7 +138,7 @@ fn a_fold_in_the_middle_of_commits_and_claims_changes_nothing() {
     // The log was far longer than what is left of it: it was folded.
     assert!(
         log_files(temp.path()).first().unwrap()
-            > &temp.path().join("shard-00000/log-0000000003.redb")
+            > &temp.path().join("shard-00000/log-0000000003.log")
     );
 }
 
@@ -331,7 +331,7 @@ fn until_there_is_a_spare(path: &Path) {
     until("there is a spare", || {
         log_files(path)
             .iter()
-            .filter(|file| file.extension().is_some_and(|end| end == "redb"))
+            .filter(|file| file.extension().is_some_and(|end| end == "log"))
             .count()
             > 1
     });
@@ -406,13 +406,14 @@ fn a_log_that_can_not_grow_stops_and_goes_on_in_the_spare() {
     until("there is room again", || store.has_room(SHARD));
 }
 
-/// A store of 300 numbered batches in several files of the log, closed.
+/// A store of 300 numbered batches in several files of the log, given back and closed.
 fn closed_store(path: &Path, tuning: Tuning) {
     let store = open(path, tuning);
     let (epoch, _) = dump(&store, SHARD);
     for number in 1..=300 {
         store.commit(SHARD, epoch, &numbered(number)).unwrap();
     }
+    store.release(SHARD, epoch);
 }
 
 fn copy_store(from: &Path, to: &Path) {
