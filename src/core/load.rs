@@ -193,7 +193,7 @@ impl Loader {
             mode: ask.mode,
             open: ask.open,
             max_shared: ask.max_shared,
-            told: 0,
+            told: TOLD_BEFORE_LOADING,
             kept_by,
             about: ask.about,
             acquired_at: WallTime(value.acquired_at_ms),

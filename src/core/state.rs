@@ -228,6 +228,10 @@ pub(super) enum KeptBy {
     Lease(LeaseIx),
 }
 
+/// Stands for the calls that were told of a grant before it was loaded. Nobody knows how many there
+/// were, so no call of today gives such a grant back.
+pub(super) const TOLD_BEFORE_LOADING: u32 = u32::MAX / 2;
+
 /// A hold on a lock.
 #[derive(Debug)]
 pub(super) struct Grant {
