@@ -76,6 +76,10 @@ impl NeverEarly {
 
     pub fn told(&mut self, told: &Told<'_>) -> Verdict {
         let space = &told.asked.namespace;
+        if let Some((lease, until)) = told.kept {
+            let promise = self.leases.entry((space.clone(), lease)).or_default();
+            promise.until = promise.until.max(until);
+        }
         match told.effect {
             Effect::Reply(_, Ok(Answer::Granted(granted) | Answer::Put { granted, .. })) => {
                 // One that is told again after its end is no promise.
