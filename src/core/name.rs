@@ -102,7 +102,8 @@ impl std::fmt::Debug for LeaseId {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct About {
     owner: SmolStr,
-    /// `None` where it is empty: most callers have none.
+    /// `None` where it is empty: most callers have none, and a pointer is all that it costs them.
+    #[allow(clippy::box_collection)]
     metadata: Option<Box<BTreeMap<String, String>>>,
 }
 

@@ -148,10 +148,13 @@ impl World {
     }
 
     fn lease(&mut self, client: usize) -> LeaseId {
-        match pick(&mut self.rng, &self.clients[client].leases) {
-            Some(lease) => *lease,
-            None => LeaseId(0),
-        }
+        let leases = &self.clients[client].leases;
+        // The newest is the one that is used most.
+        let lease = match self.rng.bool() {
+            true => leases.back(),
+            false => pick(&mut self.rng, leases),
+        };
+        lease.copied().unwrap_or(LeaseId(0))
     }
 
     fn acquire(&mut self, client: usize) -> Command {
@@ -435,7 +438,7 @@ impl World {
         let unread = self
             .calls
             .iter()
-            .filter(|(_, asked)| !asked.unread.is_empty());
+            .filter(|(_, asked)| !asked.unread.is_empty() && !asked.slow);
         let unread: Vec<CallId> = unread.map(|(call, _)| *call).collect();
         if unread.is_empty() {
             return Ok(());
@@ -443,17 +446,17 @@ impl World {
         // Most of what is there is read in one go.
         let keep = self.rng.usize(0..unread.len());
         for call in unread.into_iter().skip(keep) {
-            self.read(call);
+            self.read(call)?;
         }
         Ok(())
     }
 
-    fn read(&mut self, call: CallId) {
+    fn read(&mut self, call: CallId) -> Verdict {
         let Some(client) = self.calls.get(&call).map(|asked| asked.client) else {
-            return;
+            return Ok(());
         };
-        let Some(news) = self.take_news(call) else {
-            return;
+        let Some(news) = self.take_news(call)? else {
+            return Ok(());
         };
         let client = &mut self.clients[client];
         match news.effect {
@@ -480,6 +483,7 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// A call is given up, or a client goes away with all that it had.

@@ -17,6 +17,8 @@ use crate::oracle::book::{Book, Cause, Step};
 use crate::oracle::{Failure, Oracle, Told, Verdict};
 use crate::store::Store;
 
+/// The longest time that a restart takes.
+const BACK_MS_MAX: u64 = 2_000;
 /// The longest time for which a machine is down.
 const DOWN_MS_MAX: u64 = 400_000;
 
@@ -72,6 +74,10 @@ pub struct Asked {
     /// The caller is gone, and the shard knows.
     gone: bool,
     arrived: bool,
+    /// The lease of that session, and until when the call kept it alive.
+    kept: Option<(LeaseId, Time)>,
+    /// Its answer stays unread for as long as the client is there.
+    pub slow: bool,
     /// Told and not read yet.
     pub unread: Vec<News>,
 }
@@ -175,6 +181,8 @@ impl World {
             session,
             gone: false,
             arrived: false,
+            kept: None,
+            slow: self.rng.u32(0..30) == 0,
             unread: Vec::new(),
         };
         self.calls.insert(call, asked);
@@ -202,6 +210,13 @@ impl World {
         let request = asked.request.clone();
         if let Some(session) = asked.session {
             self.tell(&request.namespace, Command::Touch { session })?;
+            let book = self.oracle.book();
+            let lease = book.sessions.get(&session);
+            let ttl = lease.and_then(|lease| Some((lease.1, book.leases.get(lease)?.ttl)));
+            let kept = ttl.map(|(lease, ttl)| (lease, self.acted_at() + ttl));
+            if let Some(asked) = self.calls.get_mut(&call) {
+                asked.kept = kept;
+            }
         }
         if self.has(Fault::ApplyTwice)
             && matches!(&request.command, Command::Acquire(acquire) if acquire.wait.is_zero())
@@ -245,6 +260,12 @@ impl World {
         self.route(Cause::Apply(&request))
     }
 
+    /// When the core last acted: whoever came late acted on an earlier time than it is now.
+    fn acted_at(&self) -> Time {
+        let late = self.clock.since(self.state.now());
+        Time::from_nanos(self.real.as_nanos() - late.as_nanos() as u64)
+    }
+
     pub fn tick(&mut self) -> Verdict {
         let mut context = self.context();
         if self.has(Fault::NeverExpire) {
@@ -257,9 +278,7 @@ impl World {
     /// Moves what the core put out into the open batch.
     fn route(&mut self, cause: Cause<'_>) -> Verdict {
         self.bend_effects();
-        // Whoever came late acted on an earlier time than it is now.
-        let late = self.clock.since(self.state.now());
-        let real = Time::from_nanos(self.real.as_nanos() - late.as_nanos() as u64);
+        let real = self.acted_at();
         let step = Step {
             number: self.step,
             cause,
@@ -380,6 +399,7 @@ impl World {
                 made: news.made,
                 made_in: news.made_in,
                 at: self.real,
+                kept: asked.kept,
                 store: self.store.records(),
             };
             self.oracle.told(&told)?;
@@ -444,11 +464,11 @@ impl World {
     }
 
     /// Takes the oldest unread news of a call.
-    pub fn take_news(&mut self, call: CallId) -> Option<News> {
-        let asked = self.calls.get_mut(&call)?;
-        if asked.unread.is_empty() {
-            return None;
-        }
+    pub fn take_news(&mut self, call: CallId) -> Result<Option<News>, Failure> {
+        let unread = |asked: &&mut Asked| !asked.unread.is_empty();
+        let Some(asked) = self.calls.get_mut(&call).filter(unread) else {
+            return Ok(None);
+        };
         let news = asked.unread.remove(0);
         let told = Told {
             effect: &news.effect,
@@ -457,15 +477,16 @@ impl World {
             made: news.made,
             made_in: news.made_in,
             at: self.real,
+            kept: asked.kept,
             store: self.store.records(),
         };
-        self.oracle.read(&told);
+        self.oracle.read(&told)?;
         self.journal
             .note(self.step, self.real, "reads", &news.effect);
         if news.effect.is_last() {
             self.calls.remove(&call);
         }
-        Some(news)
+        Ok(Some(news))
     }
 
     fn pass(&mut self, span: Duration) {
@@ -530,12 +551,28 @@ impl World {
         self.open = Batch::default();
         self.out = Out::default();
         self.wire.clear();
-        self.give_backs.clear();
-        let calls = std::mem::take(&mut self.calls);
-        for asked in calls.into_values() {
-            self.clients[asked.client].failed(asked.request.command);
+        // Where only a commit failed, the process goes on: an answer that was told can still be read,
+        // or its caller hang up, after the reload.
+        let process_goes_on = self.rng.bool();
+        if !process_goes_on {
+            self.give_backs.clear();
         }
-        let down = Duration::from_millis(self.rng.u64(0..DOWN_MS_MAX));
+        let calls = std::mem::take(&mut self.calls);
+        for (call, asked) in calls {
+            let answered = asked.unread.iter().any(|news| news.effect.is_last());
+            if process_goes_on && answered {
+                self.calls.insert(call, asked);
+            } else {
+                self.clients[asked.client].failed(asked.request.command);
+            }
+        }
+        // Mostly it is back at once: then what was promised is not over by the time that it serves.
+        let down_ms_max = if self.rng.u32(0..4) > 0 {
+            BACK_MS_MAX
+        } else {
+            DOWN_MS_MAX
+        };
+        let down = Duration::from_millis(self.rng.u64(0..down_ms_max));
         self.real = self.real + down;
         if self.fault.is_some_and(Fault::is_of_the_store) {
             self.bend_store();

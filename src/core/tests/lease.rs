@@ -304,3 +304,26 @@ fn an_end_that_was_told_stays_though_the_ttl_became_shorter_and_the_server_crash
     rules.pass(SEC);
     assert!(!rules.holds("a", held));
 }
+
+#[test]
+fn a_short_ttl_that_became_long_lasts_over_a_crash() {
+    let mut rules = Rules::new();
+    let held = rules.take(acquire("a"));
+    assert_eq!(rules.renew("a", held, Some(600 * SEC)), renewed(600 * SEC));
+    rules.crash();
+    rules.pass(599 * SEC);
+    assert!(rules.holds("a", held));
+}
+
+#[test]
+fn a_lease_that_ends_with_two_places_in_one_line_is_granted_neither() {
+    let mut rules = Rules::new();
+    let lease = rules.lease(SEC);
+    rules.take(shared("a"));
+    let first = rules.stand(on_lease(acquire("a"), lease));
+    let second = rules.stand(on_lease(shared("a"), lease));
+    rules.pass(SEC);
+    assert_eq!(rules.reply(first), Some(Err(Refusal::LeaseExpired)));
+    assert_eq!(rules.reply(second), Some(Err(Refusal::LeaseExpired)));
+    assert_eq!(rules.view("a").holder_count, 1);
+}

@@ -189,7 +189,7 @@ fn every_changing_call_can_be_retried_with_one_outcome() {
 fn an_outcome_is_remembered_for_its_time_and_over_a_crash() {
     let mut rules = Rules::new();
     let held = rules.take(with_id(acquire("a"), "r"));
-    rules.pass(limits::REQUEST_MEMORY - MS);
+    rules.pass(120 * SEC - MS);
     assert_eq!(rules.take(with_id(acquire("a"), "r")), held);
     rules.crash();
     rules.tick();
@@ -273,4 +273,25 @@ fn a_grant_given_back_late_leaves_a_newer_request_with_its_id_alone() {
     rules.give_back("a", unread);
     assert!(!rules.holds("a", unread));
     assert_eq!(rules.take(with_id(acquire("b"), "r")), newer);
+}
+
+#[test]
+fn a_grant_that_was_read_before_a_crash_is_not_given_back_by_a_retry_that_hangs_up() {
+    let mut rules = Rules::new();
+    let held = rules.take(with_id(acquire("a"), "r"));
+    rules.crash();
+    rules.tick();
+    rules.take(with_id(acquire("a"), "r"));
+    rules.give_back("a", held);
+    assert!(rules.holds("a", held));
+}
+
+#[test]
+fn a_hang_up_from_before_a_reload_does_not_take_the_grant_from_whoever_asked_again() {
+    let mut rules = Rules::new();
+    let held = rules.take(with_id(acquire("a"), "r"));
+    rules.crash();
+    rules.give_back("a", held);
+    assert_eq!(rules.take(with_id(acquire("a"), "r")), held);
+    assert!(rules.holds("a", held));
 }

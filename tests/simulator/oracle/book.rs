@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast::core::limits::{LONG_TTL, LONG_TTL_SLACK, REQUEST_MEMORY};
+use holdfast::core::limits::{LONG_TTL, LONG_TTL_SLACK};
 use holdfast::core::{
     Acquire, Answer, CallId, Change, Command, Effect, Hold as KeepAlive, Key, LeaseId, LockName,
     Mode, Namespace, Proof, Record, Refusal, Request, RequestId, SessionLease, Time, Value,
 };
+
+/// How long an outcome is remembered: a promise to users, so it stands here by itself.
+const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 
 pub type LockId = (Namespace, LockName);
 pub type PlaceId = u64;

@@ -20,7 +20,9 @@ mod s16_replay;
 
 use std::collections::BTreeMap;
 
-use holdfast::core::{CallId, Change, Command, Effect, Key, LockName, Request, State, Time, Value};
+use holdfast::core::{
+    CallId, Change, Command, Effect, Key, LeaseId, LockName, Request, State, Time, Value,
+};
 
 use book::{Book, Seen, Step};
 
@@ -60,6 +62,8 @@ pub struct Told<'a> {
     pub made_in: u64,
     /// When the client is told.
     pub at: Time,
+    /// The session's lease that the call kept alive, and until when.
+    pub kept: Option<(LeaseId, Time)>,
     /// What the store holds just then.
     pub store: &'a BTreeMap<Key, Value>,
 }
@@ -169,8 +173,9 @@ impl Oracle {
     }
 
     /// A client has read an answer to a call of its own.
-    pub fn read(&mut self, told: &Told<'_>) {
+    pub fn read(&mut self, told: &Told<'_>) -> Verdict {
         self.stops_in_time.read(told);
+        self.one_answer.read(told.effect)
     }
 
     /// A client acts no more on a grant of its own.

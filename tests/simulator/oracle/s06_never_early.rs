@@ -27,6 +27,7 @@ struct Promise {
     set_in: u64,
 }
 
+/// A crash can undo an end, so what has been promised is kept.
 #[derive(Default)]
 pub struct NeverEarly {
     grants: BTreeMap<u64, Promise>,
@@ -46,7 +47,7 @@ impl NeverEarly {
         }
         let expired = matches!(step.cause, Cause::Tick);
         for lease in &seen.ended_leases {
-            let promise = self.leases.remove(lease).unwrap_or_default();
+            let promise = self.leases.get(lease).copied().unwrap_or_default();
             if expired && promise.until > step.real {
                 return broken(format!(
                     "{:?} ended at {:?}, promised until {:?}",
@@ -55,7 +56,7 @@ impl NeverEarly {
             }
         }
         for ended in &seen.ended {
-            let promise = self.grants.remove(&ended.token).unwrap_or_default();
+            let promise = self.grants.get(&ended.token).copied().unwrap_or_default();
             if !expired {
                 continue;
             }
@@ -76,6 +77,10 @@ impl NeverEarly {
 
     pub fn told(&mut self, told: &Told<'_>) -> Verdict {
         let space = &told.asked.namespace;
+        if let Some((lease, until)) = told.kept {
+            let promise = self.leases.entry((space.clone(), lease)).or_default();
+            promise.until = promise.until.max(until);
+        }
         match told.effect {
             Effect::Reply(_, Ok(Answer::Granted(granted) | Answer::Put { granted, .. })) => {
                 // One that is told again after its end is no promise.

@@ -1,5 +1,6 @@
 //! S10. A request gets at most one grant and one final answer, of the kind and with the terms that
-//! it asked for; what doesn't wait is answered at once, and nothing is granted that nobody asked.
+//! it asked for; what doesn't wait is answered at once, and nothing is granted that nobody asked. A
+//! grant that one caller has read of is not given back because another hung up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,9 @@ pub struct OneAnswer {
     granted: BTreeMap<CallId, u64>,
     /// Places that became a grant or were left.
     gone: BTreeSet<PlaceId>,
+    /// Grants that a client has read of.
+    read: BTreeSet<u64>,
+    given_back: BTreeSet<u64>,
 }
 
 impl OneAnswer {
@@ -58,6 +62,18 @@ impl OneAnswer {
             }
         }
         self.gone.extend(&seen.left);
+        for begun in &seen.begun {
+            self.read.remove(&begun.token);
+            self.given_back.remove(&begun.token);
+        }
+        if matches!(step.command(), Some(Command::GiveBack { .. })) {
+            for ended in &seen.ended {
+                if self.read.contains(&ended.token) {
+                    return broken(format!("{ended:?} was given back after it was read"));
+                }
+                self.given_back.insert(ended.token);
+            }
+        }
         match step.request() {
             Some(request) => answers(book, request, step),
             None => Ok(()),
@@ -67,6 +83,23 @@ impl OneAnswer {
     /// What became of a place may be undone by a crash.
     pub fn crash(&mut self, book: &Book) {
         self.gone.retain(|place| !book.places.contains_key(place));
+        for token in book.locks.values().flat_map(|lock| lock.holders.keys()) {
+            self.given_back.remove(token);
+        }
+    }
+
+    /// A client reads an answer.
+    pub fn read(&mut self, effect: &Effect) -> Verdict {
+        let Some(token) = granted(effect) else {
+            return Ok(());
+        };
+        self.read.insert(token);
+        if self.given_back.contains(&token) {
+            return broken(format!(
+                "{effect:?} is read, and was given back for another"
+            ));
+        }
+        Ok(())
     }
 
     pub fn finish(&self, waiting: &[CallId]) -> Verdict {

@@ -1,7 +1,7 @@
 //! S12. The same `request_id` has the same outcome for 120 s, across crashes; with other parameters
 //! it is refused. And it is forgotten in the end, or else the memory would grow for ever.
 
-use holdfast::core::{Acquire, Command, Effect, Refusal, Request};
+use holdfast::core::{Acquire, Command, Effect, Hold, Refusal, Request};
 
 use super::Verdict;
 use super::book::{Book, Cause, Known, Outcome, Seen, Step, asks_the_same, outcome, request_id};
@@ -46,6 +46,11 @@ impl SameOutcome {
                 (step.command(), &known.outcome)
                 && fencing_token == token
             {
+                // Its caller can come back for as long as the lease lasts.
+                if matches!(&*known.asked, Command::Acquire(a) if matches!(a.hold, Hold::Lease(_)))
+                {
+                    return broken(format!("{known:?} hangs on a lease and was given back"));
+                }
                 continue;
             }
             if given_back {
