@@ -200,29 +200,35 @@ impl Key {
     /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
     /// ends one.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64);
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Puts the key's bytes in place of what is in `bytes`.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        bytes.clear();
         match self {
             Key::Shard => bytes.push(SHARD),
             Key::Lease(namespace, id) => {
-                start(&mut bytes, LEASE, namespace);
+                start(bytes, LEASE, namespace);
                 bytes.extend_from_slice(&id.0.to_be_bytes());
             }
             Key::Lock(namespace, lock) => {
-                start(&mut bytes, LOCK, namespace);
+                start(bytes, LOCK, namespace);
                 bytes.extend_from_slice(lock.as_str().as_bytes());
             }
             Key::Grant(namespace, lock, number) => {
-                numbered(&mut bytes, GRANT, namespace, lock, *number);
+                numbered(bytes, GRANT, namespace, lock, *number);
             }
             Key::Waiter(namespace, lock, number) => {
-                numbered(&mut bytes, WAITER, namespace, lock, *number);
+                numbered(bytes, WAITER, namespace, lock, *number);
             }
             Key::Request(namespace, id) => {
-                start(&mut bytes, REQUEST, namespace);
+                start(bytes, REQUEST, namespace);
                 bytes.extend_from_slice(id.as_str().as_bytes());
             }
         }
-        bytes
     }
 
     /// Reads a key's bytes.

@@ -52,7 +52,7 @@ pub(super) fn spawn(inner: Arc<Inner>, epoch: Epoch) -> std::io::Result<()> {
 fn run(inner: &Inner, mut epoch: Epoch) {
     let _ended = Ended(inner);
     let mut pause = Duration::ZERO;
-    let mut encoded = Batch::default();
+    let mut encoded = Encoded::default();
     loop {
         let mut batch = OpenBatch::default();
         let stepped = unless_panic(|| step(inner, epoch, &mut batch, &mut encoded));
@@ -108,7 +108,7 @@ fn step(
     inner: &Inner,
     epoch: Epoch,
     batch: &mut OpenBatch,
-    encoded: &mut Batch,
+    encoded: &mut Encoded,
 ) -> Result<Step, StoreError> {
     match next_batch(inner) {
         Next::Batch(next) => *batch = next,
@@ -164,36 +164,50 @@ fn commit(
     inner: &Inner,
     epoch: Epoch,
     batch: &OpenBatch,
-    encoded: &mut Batch,
+    encoded: &mut Encoded,
 ) -> Result<(), StoreError> {
     let Some((mark, changes)) = batch.changes.split_last() else {
         return Ok(());
     };
-    encoded.clear();
+    encoded.batch.clear();
     let mut ends = batch.ends.iter().copied().peekable();
     for (index, change) in changes.iter().enumerate() {
-        encode(change, encoded);
+        encoded.add(change);
         let full_at = match ends.next_if_eq(&(index + 1)) {
             Some(_) => PART_BYTES,
             None => BATCH_BYTES_MAX - 2 * CHANGE_BYTES_MAX,
         };
-        if encoded.bytes_len() >= full_at {
+        if encoded.batch.bytes_len() >= full_at {
             // Every part says how far the counters have come: no part may be ahead of them.
-            encode(mark, encoded);
-            inner.store.commit(inner.id, epoch, encoded)?;
-            encoded.clear();
+            encoded.add(mark);
+            inner.store.commit(inner.id, epoch, &encoded.batch)?;
+            encoded.batch.clear();
         }
     }
-    encode(mark, encoded);
-    inner.store.commit(inner.id, epoch, encoded)
+    encoded.add(mark);
+    inner.store.commit(inner.id, epoch, &encoded.batch)
 }
 
-fn encode(change: &Change, batch: &mut Batch) {
-    match change {
-        Change::Put(record) => {
-            batch.put_with(&record.key.encode(), |value| record.encode_value(value));
+/// Changes on their way into the store, and room to encode a key in.
+#[derive(Default)]
+struct Encoded {
+    batch: Batch,
+    key: Vec<u8>,
+}
+
+impl Encoded {
+    fn add(&mut self, change: &Change) {
+        match change {
+            Change::Put(record) => {
+                record.key.encode_into(&mut self.key);
+                self.batch
+                    .put_with(&self.key, |value| record.encode_value(value));
+            }
+            Change::Delete(key) => {
+                key.encode_into(&mut self.key);
+                self.batch.delete(&self.key);
+            }
         }
-        Change::Delete(key) => batch.delete(&key.encode()),
     }
 }
 
