@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request};
 
+use crate::dialects::script_as;
 use crate::grpc::{self, ask, soon};
 use crate::http::{self, Answer};
 use crate::server::{Server, holdfast, run};
@@ -235,6 +236,23 @@ async fn a_tenant_sees_and_changes_nothing_of_another_through_any_surface() {
         true
     );
     server.assert_well("two tenants").await;
+}
+
+#[test]
+fn the_client_of_lockable_runs_in_two_namespaces_at_once() {
+    let Tenants {
+        server,
+        _dir,
+        there,
+        user,
+        ..
+    } = Tenants::start();
+    std::thread::scope(|scope| {
+        for caller in [&there, &user] {
+            let client = || script_as(&server, "python3", "lockable.py", Some(&caller.token));
+            scope.spawn(client);
+        }
+    });
 }
 
 #[tokio::test]
