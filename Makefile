@@ -28,5 +28,5 @@ fix: tools ## Mends what can be mended
 bench: ## Measures the figures, beside bare echoes in the same run
 	cargo bench --bench figures
 
-tools: ## Installs what tests and checks need: curl, jq, buf
+tools: ## Installs what tests and checks need: curl, jq, python3, buf
 	scripts/install-tools

@@ -14,6 +14,11 @@ use crate::server::{Server, clear_environment, run};
 
 /// Runs a script of `tests/dialects` against the server in a directory of its own.
 fn script(server: &Server, program: &str, name: &str) {
+    script_as(server, program, name, None);
+}
+
+/// The same with an API token.
+pub fn script_as(server: &Server, program: &str, name: &str, token: Option<&str>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/dialects")
         .join(name);
@@ -24,6 +29,10 @@ fn script(server: &Server, program: &str, name: &str) {
         .arg(file)
         .current_dir(place.path())
         .env("HOST", server.host());
+    match token {
+        Some(token) => command.env("TOKEN", token),
+        None => command.env_remove("TOKEN"),
+    };
     let done = run(command);
     let (out, err) = (&done.stdout, &done.stderr);
     assert!(

@@ -8,9 +8,13 @@
 mod bad_grpc;
 mod bad_http;
 mod connections;
+mod cycles;
 mod dialects;
+mod full_disk;
 mod grpc;
 mod http;
 mod http2;
 mod readme;
+mod restarts;
 mod server;
+mod tenants;
