@@ -11,7 +11,7 @@ use super::command::*;
 use super::limits::*;
 use super::name::{About, LeaseId, RequestId};
 use super::record::{Key, LeaseValue, Value, nanos};
-use super::request::{Done, Recall, fingerprint};
+use super::request::{Done, Kind, Recall};
 use super::state::*;
 use super::timer::{Expiry, Timer};
 
@@ -27,8 +27,8 @@ impl State {
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
-        let print = || fingerprint(("lease", ttl, &about));
-        let request = match self.recall(call, space, request_id, print, out) {
+        let asked = (ttl, &about);
+        let request = match self.recall(call, space, request_id, Kind::CreateLease, asked, out) {
             Recall::New(request) => request,
             Recall::Done(Done::Lease(id)) => {
                 return match self.find_lease(space, id) {
@@ -127,8 +127,7 @@ impl State {
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
-        let print = || fingerprint(("revoke", id));
-        let request = match self.recall(call, space, request_id, print, out) {
+        let request = match self.recall(call, space, request_id, Kind::RevokeLease, id, out) {
             Recall::New(request) => request,
             Recall::Done(Done::Revoked(count)) => return out.answer(call, Answer::Revoked(count)),
             _ => return,

@@ -39,6 +39,8 @@ pub const MAX_SHARED_MAX: u32 = 1_000_000;
 pub const HOLDERS_PER_LOCK_MAX: u32 = 65_536;
 /// The most places in line of one lock.
 pub const WAITERS_PER_LOCK_MAX: usize = 65_536;
+/// The most calls that wait on one place in line: its caller, and retries of the same request.
+pub const CALLS_PER_WAITER_MAX: usize = 64;
 /// The most locks, held, waited for or reserved, in one namespace.
 pub const LOCKS_PER_NAMESPACE_MAX: usize = 4_000_000;
 /// The most shared leases in one namespace.

@@ -66,7 +66,8 @@ impl State {
         index
     }
 
-    /// Answers the retry of an acquire that stands in line: it stands where it stood.
+    /// Answers the retry of an acquire that stands in line: it stands where it stood, for as long as
+    /// the newest call is ready to wait.
     pub(super) fn stand_again(
         &mut self,
         call: CallId,
@@ -81,6 +82,13 @@ impl State {
         }
         let deadline = self.now + acquire.wait;
         let waiter = &mut self.waiters[index];
+        if waiter.calls.len() >= CALLS_PER_WAITER_MAX {
+            let refusal = Refusal::LimitReached {
+                what: "calls that wait with one request id",
+                max: CALLS_PER_WAITER_MAX,
+            };
+            return out.refuse(call, refusal);
+        }
         let before = std::mem::replace(&mut waiter.deadline, deadline);
         waiter.calls.push(call);
         waiter.ask.session = acquire.session.or(waiter.ask.session);

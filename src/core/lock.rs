@@ -15,7 +15,7 @@ use super::command::*;
 use super::limits::*;
 use super::name::{About, Invalid, LockName, Namespace, RequestId};
 use super::record::{HoldValue, Key, LockValue, Value, nanos};
-use super::request::{Done, Recall, acquire_fingerprint, fingerprint};
+use super::request::{Done, Kind, Recall};
 use super::state::*;
 use super::timer::{Expiry, Timer};
 
@@ -32,8 +32,8 @@ impl State {
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
-        let print = || fingerprint(("reserve", destroy_after));
-        let request = match self.recall(call, space, request_id, print, out) {
+        let request = match self.recall(call, space, request_id, Kind::Reserve, destroy_after, out)
+        {
             Recall::New(request) => request,
             Recall::Done(Done::Reserved(name)) => {
                 return out.answer(call, Answer::Reserved(name));
@@ -72,8 +72,15 @@ impl State {
         acquire: Acquire,
         out: &mut Out,
     ) {
-        let print = || acquire_fingerprint(&acquire);
-        let request = match self.recall(call, space, acquire.request_id.clone(), print, out) {
+        // A retry may change how long it waits and through which session it comes.
+        let asked = (
+            &acquire.lock,
+            (acquire.mode, acquire.max_shared, acquire.hold),
+            &acquire.about,
+            (acquire.must_exist, acquire.open),
+        );
+        let id = acquire.request_id.clone();
+        let request = match self.recall(call, space, id, Kind::Acquire, asked, out) {
             Recall::New(request) => request,
             Recall::Waiting(waiter) => return self.stand_again(call, waiter, &acquire, out),
             Recall::Done(Done::Granted(fencing_token, at)) => {
@@ -234,8 +241,8 @@ impl State {
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
-        let print = || fingerprint(("release", &name, proof));
-        let request = match self.recall(call, space, request_id, print, out) {
+        let asked = (&name, proof);
+        let request = match self.recall(call, space, request_id, Kind::Release, asked, out) {
             Recall::New(request) => request,
             Recall::Done(Done::Released) => return out.answer(call, Answer::Released),
             _ => return,
@@ -259,8 +266,8 @@ impl State {
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
-        let print = || fingerprint(("force", &name, fencing_token));
-        let request = match self.recall(call, space, request_id, print, out) {
+        let asked = (&name, fencing_token);
+        let request = match self.recall(call, space, request_id, Kind::ForceRelease, asked, out) {
             Recall::New(request) => request,
             Recall::Done(Done::Forced(count)) => return out.answer(call, Answer::Forced(count)),
             _ => return,
