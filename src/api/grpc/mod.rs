@@ -3,6 +3,7 @@
 //! Each method checks its request into a command, asks the shard, and shapes the answer. A stream
 //! of answers owns its call, watch or session, so that dropping it is all that a hang-up needs.
 
+pub mod codec;
 mod convert;
 mod deadline;
 mod error;
