@@ -38,7 +38,11 @@ const FILE_CHECKSUM_AT: usize = NUMBER_AT + 8;
 /// multiple of [`ALIGN`].
 const RECORD_MARK: &[u8; 4] = b"rec\n";
 const CHECKSUMMED_AT: usize = RECORD_MARK.len() + 4;
-const HEADER_BYTES: usize = CHECKSUMMED_AT + 8 + 8 + 4;
+const LEN_AT: usize = CHECKSUMMED_AT + 8 + 8;
+const HEADER_BYTES: usize = LEN_AT + 4;
+
+/// How much of a file is looked at or copied at once, in bytes.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// A file of the log.
 pub(super) struct Segment {
@@ -90,22 +94,22 @@ impl Segment {
         directory: &Path,
         number: u64,
     ) -> Result<Self, StoreError> {
-        Self::create_with(blank, volume, directory, number, &[])
+        Self::create_with(blank, volume, directory, number, None)
     }
 
-    /// Makes a file of the log with these records, in place of the one of that number.
+    /// Makes a file of the log, with the records of another, in place of the one of that number.
     fn create_with(
         blank: Blank,
         volume: &Arc<Volume>,
         directory: &Path,
         number: u64,
-        records: &[u8],
+        records: Option<&Segment>,
     ) -> Result<Self, StoreError> {
         let (file, new_path) = blank.into_file();
         let io = |error| StoreError::from_io(&new_path, error);
-        volume
-            .write(&file, &new_path, ALIGN as u64, records)
-            .map_err(io)?;
+        if let Some(records) = records {
+            records.copy_into(volume, &file, &new_path)?;
+        }
         volume
             .write(&file, &new_path, 0, &file_header(number))
             .map_err(io)?;
@@ -156,10 +160,26 @@ impl Segment {
         volume: &Arc<Volume>,
         directory: &Path,
     ) -> Result<Self, StoreError> {
-        let bytes = self.bytes_on_disk()?;
-        let records = bytes.get(ALIGN..).unwrap_or_default();
         let blank = Blank::new(directory.join(NEW_FILE))?;
-        Self::create_with(blank, volume, directory, self.number, records)
+        Self::create_with(blank, volume, directory, self.number, Some(&self))
+    }
+
+    fn copy_into(&self, volume: &Volume, file: &File, path: &Path) -> Result<(), StoreError> {
+        let len = self.len()?;
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut at = ALIGN as u64;
+        while at < len {
+            let size = usize::try_from(len - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+            piece.truncate(size);
+            self.file
+                .read_exact_at(&mut piece, at)
+                .map_err(|error| StoreError::from_io(&self.path, error))?;
+            volume
+                .write(file, path, at, &piece)
+                .map_err(|error| StoreError::from_io(path, error))?;
+            at += size as u64;
+        }
+        Ok(())
     }
 
     /// Makes a batch durable as record number `sequence`.
@@ -206,11 +226,12 @@ impl Segment {
             path: self.path.clone(),
             what,
         };
-        let bytes = self.bytes_on_disk()?;
+        let len = self.len()?;
         let mut position = from;
         let mut records = 0;
-        let mut at = ALIGN;
-        while let Some(record) = record_at(&bytes, at) {
+        let mut at = ALIGN as u64;
+        let mut bytes = Vec::new();
+        while let Some(record) = self.record_at(at, len, &mut bytes)? {
             let after = position.sequence;
             if record.sequence != after + 1 {
                 return Err(damaged(format!(
@@ -228,37 +249,78 @@ impl Segment {
             records += 1;
             at = record.next;
         }
-        let rest = bytes.get(at..).unwrap_or_default();
-        if rest.iter().any(|byte| *byte != 0) {
+        if !self.is_blank_from(at, len)? {
             let broken = position.sequence + 1;
-            if let Some(whole) = (at..bytes.len())
-                .step_by(ALIGN)
-                .find_map(|at| record_at(&bytes, at))
-            {
-                return Err(damaged(format!(
-                    "record {broken} at byte {at} is broken, and record {} behind it is whole",
-                    whole.sequence
-                )));
+            for behind in (at..len).step_by(ALIGN) {
+                if let Some(whole) = self.record_at(behind, len, &mut bytes)? {
+                    return Err(damaged(format!(
+                        "record {broken} at byte {at} is broken, and record {} behind it is whole",
+                        whole.sequence
+                    )));
+                }
             }
             // What is left of a commit that was cut short; the next record must not be mixed with it.
-            tracing::warn!(path = %self.path.display(), record = broken, "cut off a record that was not written to its end");
+            tracing::warn!(
+                path = %self.path.display(),
+                record = broken,
+                "cut off a record that was not written to its end"
+            );
             let io = |error| StoreError::from_io(&self.path, error);
             self.volume
-                .set_len(&self.file, &self.path, at as u64)
+                .set_len(&self.file, &self.path, at)
                 .map_err(io)?;
             self.volume.sync(&self.file, &self.path).map_err(io)?;
         }
         self.records = records;
-        self.end = at as u64;
+        self.end = at;
         Ok(position)
     }
 
-    fn bytes_on_disk(&self) -> Result<Vec<u8>, StoreError> {
+    fn len(&self) -> Result<u64, StoreError> {
+        let metadata = self.file.metadata();
+        metadata
+            .map(|metadata| metadata.len())
+            .map_err(|error| StoreError::from_io(&self.path, error))
+    }
+
+    /// The record at `at`, read into `bytes`; `None` where there is no whole one.
+    fn record_at<'a>(
+        &self,
+        at: u64,
+        len: u64,
+        bytes: &'a mut Vec<u8>,
+    ) -> Result<Option<Record<'a>>, StoreError> {
         let io = |error| StoreError::from_io(&self.path, error);
-        let len = self.file.metadata().map_err(io)?.len();
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut bytes, 0).map_err(io)?;
-        Ok(bytes)
+        let left = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
+        bytes.resize(ALIGN.min(left), 0);
+        self.file.read_exact_at(bytes, at).map_err(io)?;
+        let Some(record_bytes) = size_of_record(bytes).filter(|size| *size <= left) else {
+            return Ok(None);
+        };
+        let had = bytes.len();
+        if record_bytes > had {
+            bytes.resize(record_bytes, 0);
+            let rest = bytes.get_mut(had..).unwrap_or_default();
+            self.file.read_exact_at(rest, at + had as u64).map_err(io)?;
+        }
+        Ok(unseal(bytes, at))
+    }
+
+    /// Whether nothing but zeros follows.
+    fn is_blank_from(&self, mut at: u64, len: u64) -> Result<bool, StoreError> {
+        let mut piece = vec![0; PIECE_BYTES];
+        while at < len {
+            let size = usize::try_from(len - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+            piece.truncate(size);
+            self.file
+                .read_exact_at(&mut piece, at)
+                .map_err(|error| StoreError::from_io(&self.path, error))?;
+            if piece.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += size as u64;
+        }
+        Ok(true)
     }
 
     /// Removes the file. Its records must be in the state, durably.
@@ -289,30 +351,35 @@ struct Record<'a> {
     epoch: u64,
     batch: &'a [u8],
     /// Where the next one begins.
-    next: usize,
+    next: u64,
 }
 
-/// The record at `at`; `None` where there is no whole one.
-fn record_at(bytes: &[u8], at: usize) -> Option<Record<'_>> {
-    let (mark, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
-    if mark != RECORD_MARK {
+/// How many bytes the record takes that begins so; `None` where none does.
+fn size_of_record(bytes: &[u8]) -> Option<usize> {
+    let (mark, rest) = bytes.split_first_chunk::<4>()?;
+    let (len, _) = rest
+        .get(LEN_AT - RECORD_MARK.len()..)?
+        .split_first_chunk::<4>()?;
+    (mark == RECORD_MARK).then_some(HEADER_BYTES + u32::from_le_bytes(*len) as usize)
+}
+
+/// Reads the record that `bytes` begin with and that stands at `at`; `None` where it is not whole.
+fn unseal(bytes: &[u8], at: u64) -> Option<Record<'_>> {
+    let size = size_of_record(bytes)?;
+    let (stored, rest) = bytes
+        .get(RECORD_MARK.len()..size)?
+        .split_first_chunk::<4>()?;
+    if checksum(rest) != *stored {
         return None;
     }
-    let (stored, rest) = rest.split_first_chunk::<4>()?;
-    let (sequence, after) = rest.split_first_chunk::<8>()?;
-    let (epoch, after) = after.split_first_chunk::<8>()?;
-    let (len, after) = after.split_first_chunk::<4>()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    let batch = after.get(..len)?;
-    let covered = rest.get(..HEADER_BYTES - CHECKSUMMED_AT + len)?;
-    if checksum(covered) != *stored {
-        return None;
-    }
+    let (sequence, rest) = rest.split_first_chunk::<8>()?;
+    let (epoch, rest) = rest.split_first_chunk::<8>()?;
+    let (_, batch) = rest.split_first_chunk::<4>()?;
     Some(Record {
         sequence: u64::from_le_bytes(*sequence),
         epoch: u64::from_le_bytes(*epoch),
         batch,
-        next: (at + HEADER_BYTES + len).next_multiple_of(ALIGN),
+        next: (at + size as u64).next_multiple_of(ALIGN as u64),
     })
 }
 
