@@ -22,7 +22,7 @@ use super::origin::Origins;
 use super::refusal::{Speaks, refuse};
 use super::tokens::TokenTable;
 use super::{auth, config::Config};
-use crate::api::{Api, ApiError, Reason};
+use crate::api::{Api, ApiError, Reason, grpc};
 
 /// The way in, shared by all connections.
 pub(super) struct Front {
@@ -36,6 +36,8 @@ pub(super) struct Front {
 /// What there is once state is loaded.
 struct Loaded {
     api: Api,
+    /// The short way of gRPC itself; everything else goes through the router.
+    services: grpc::Services,
     router: Router,
 }
 
@@ -57,9 +59,13 @@ impl Front {
     }
 
     /// From now on calls are served.
-    pub(super) fn open(&self, api: Api, router: Router) {
+    pub(super) fn open(&self, api: Api, services: grpc::Services, router: Router) {
         // It is opened once, by the one who loads.
-        let _ = self.loaded.set(Loaded { api, router });
+        let _ = self.loaded.set(Loaded {
+            api,
+            services,
+            router,
+        });
         self.lifecycle.advance(health::Phase::Serving);
     }
 
@@ -117,19 +123,26 @@ impl Front {
             uri: request.uri().clone(),
             content_type: content_type(&request).cloned(),
         };
-        let streams = Speaks::of(asked.content_type.as_ref()).is_stream();
-        let request = request.map(|body| match streams {
-            true => Body::new(body),
-            false => {
-                let timed = TimedBody::new(body, self.timers.body);
-                Body::new(Limited::new(timed, BODY_BYTES_MAX))
+        let answer = async {
+            let request = match Speaks::of(asked.content_type.as_ref()) {
+                // A body that may be a stream has no bounds but those of each message.
+                Speaks::Grpc => match loaded.services.answer(request).await {
+                    Ok(response) => return response.map(Body::new),
+                    Err(request) => request.map(Body::new),
+                },
+                Speaks::GrpcWeb | Speaks::Http => request.map(|body| {
+                    let timed = TimedBody::new(body, self.timers.body);
+                    Body::new(Limited::new(timed, BODY_BYTES_MAX))
+                }),
+            };
+            match loaded.router.clone().call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
             }
-        });
-        let mut router = loaded.router.clone();
+        };
         // The state that a panic may leave behind is the request's own, and is dropped.
-        match AssertUnwindSafe(router.call(request)).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
+        match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(response) => response,
             Err(_panic) => {
                 // What it was is logged where it happened.
                 let error = ApiError::new(
@@ -222,7 +235,8 @@ mod tests {
             panic!("boom")
         }
         let router = Router::new().route("/boom", get(boom).post(boom));
-        front.open(api, router);
+        let services = grpc::Services::new(&api);
+        front.open(api, services, router);
         let ask = serve(&front).await;
         let answer = ask("GET /boom HTTP/1.1").await;
         assert!(

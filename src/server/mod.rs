@@ -110,7 +110,9 @@ impl Server {
         .await?;
         running.api = Some(api.clone());
         let health = grpc::Health::new();
-        front.open(api.clone(), router::assemble(&api, &config, &health)?);
+        let services = grpc::Services::new(&api);
+        let router = router::assemble(&api, services.clone(), &config, &health)?;
+        front.open(api.clone(), services, router);
         let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
         running.background.push(tokio::spawn(checking));
         Ok(Server {

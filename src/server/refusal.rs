@@ -30,11 +30,6 @@ impl Speaks {
             Speaks::Http
         }
     }
-
-    /// Whether a request's body may last as long as the connection.
-    pub(super) fn is_stream(self) -> bool {
-        self == Speaks::Grpc
-    }
 }
 
 /// Says `error` to whoever sent a request with this path and content type.

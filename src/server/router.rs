@@ -13,6 +13,7 @@ use crate::api::{Api, ApiError, Reason, dialects, grpc, http as surface, rest};
 /// Every surface under one router. `health` is what its gRPC health tells.
 pub(super) fn assemble(
     api: &Api,
+    services: grpc::Services,
     config: &Config,
     health: &grpc::Health,
 ) -> Result<Router, StartError> {
@@ -25,7 +26,7 @@ pub(super) fn assemble(
         lockable_ttl: config.lockable_ttl,
         ..DialectOptions::default()
     };
-    Ok(grpc::routes(api.clone(), health)
+    Ok(grpc::routes(services, health)
         .map_err(|_| StartError::Defect)?
         .merge(rest::routes(api.clone()))
         .merge(dialects::routes(api.clone(), options))

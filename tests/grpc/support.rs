@@ -35,7 +35,7 @@ impl Server {
 
     pub async fn over(api: Api, identity: Option<(&str, Role)>) -> Server {
         let health = Health::new();
-        let mut routes = grpc::routes(api.clone(), &health).unwrap();
+        let mut routes = grpc::routes(grpc::Services::new(&api), &health).unwrap();
         if let Some((namespace, role)) = identity {
             let namespace = Namespace::new(namespace).unwrap();
             routes = routes.layer(axum::Extension(Identity { namespace, role }));
