@@ -167,10 +167,36 @@ fn check_span(
     max: Duration,
 ) -> Result<Duration, Invalid> {
     if span < min || span > max {
-        let expected = format!("must be {min:?} to {max:?}, is {span:?}");
-        return Err(Invalid::new(field, expected));
+        let (min, max, is) = (span_text(min), span_text(max), span_text(span));
+        return Err(Invalid::new(
+            field,
+            format!("must be {min} to {max}, is {is}"),
+        ));
     }
     Ok(span)
+}
+
+/// A span as people write it: in the largest unit that it is a whole number of; one day is 24h.
+fn span_text(span: Duration) -> String {
+    const UNITS: [(u128, &str); 6] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "µs"),
+    ];
+    let nanos = span.as_nanos();
+    if nanos == 0 {
+        return "0s".to_owned();
+    }
+    UNITS
+        .iter()
+        .find(|(unit, name)| nanos.is_multiple_of(*unit) && (*name != "d" || nanos > *unit))
+        .map_or_else(
+            || format!("{nanos}ns"),
+            |(unit, name)| format!("{}{name}", nanos / unit),
+        )
 }
 
 /// Checks the TTL of a lease: 100 ms to 30 d.
@@ -218,5 +244,24 @@ pub fn check_page_size(page_size: u32) -> Result<usize, Invalid> {
             let expected = format!("must be 1 to {PAGE_SIZE_MAX}, is {n}");
             Err(Invalid::new("page_size", expected))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_out_of_bounds_is_told_as_people_write_it() {
+        let told = |ttl| check_ttl(ttl).err().map(|invalid| invalid.expected);
+        let bounds = "must be 100ms to 30d, is";
+        assert_eq!(told(TTL_MIN), None);
+        assert_eq!(told(TTL_MAX), None);
+        assert_eq!(
+            told(Duration::from_nanos(1_000_001)),
+            Some(format!("{bounds} 1000001ns"))
+        );
+        assert_eq!(told(Duration::ZERO), Some(format!("{bounds} 0s")));
+        assert_eq!(told(TTL_MAX * 2), Some(format!("{bounds} 60d")));
     }
 }

@@ -469,14 +469,14 @@ mod tests {
             ("ttl", "100ms", |r| {
                 r.hold = Some(Asked::Ttl(span(0, 99_999_999)))
             }),
-            ("ttl", "2592000s", |r| {
+            ("ttl", "30d", |r| {
                 r.hold = Some(Asked::Ttl(span(i64::MAX, i32::MAX)))
             }),
             ("lease_id", "UUID", |r| {
                 r.hold = Some(Asked::LeaseId("x".into()))
             }),
             ("wait", "negative", |r| r.wait = Some(span(0, -1))),
-            ("wait", "86400s", |r| r.wait = Some(span(86_400, 1))),
+            ("wait", "24h", |r| r.wait = Some(span(86_400, 1))),
             ("request_id", "128", |r| r.request_id = "x".repeat(129)),
         ];
         for (field, bound, change) in cases {
