@@ -11,7 +11,7 @@ run: ## Runs the server on its embedded store
 	cargo run --release -- serve
 
 test: tools ## Runs all tests; installs what they need first
-	cargo test --all-features
+	cargo test --all-features --no-fail-fast
 
 check: tools ## Checks everything and changes nothing
 	cargo fmt --all -- --check

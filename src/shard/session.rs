@@ -1,7 +1,7 @@
 //! The two ends of a session: one outbox for the news of many calls, and the caller's handle.
 //!
 //! The shard never waits for a session's reader. It is the adapter that stops asking for more while
-//! too much is unread; see [`Session::room`].
+//! too much is unanswered.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use super::news::{Reached, give_back, replace_waker};
 use super::{Failure, Shard, lock};
 use crate::core::{CallId, Command, EndCause, LeaseView, LockName, Namespace};
 
-/// How many unread news make a session wait before it may ask for more.
+/// How many unread news make a session do without further positions.
 pub const SESSION_NEWS_MAX: usize = 4_096;
 /// The most calls of one session that wait in lines.
 pub const SESSION_WAITING_MAX: usize = 65_536;
@@ -57,7 +57,6 @@ struct OutboxState {
     /// Calls that wait in a line, by the session's number.
     waiting: HashMap<u64, CallId, foldhash::fast::RandomState>,
     reader: Option<Waker>,
-    writer: Option<Waker>,
     gone: bool,
 }
 
@@ -133,29 +132,9 @@ impl Session {
         }
     }
 
-    /// Whether a call with this number waits in a line.
-    pub fn is_waiting(&self, number: u64) -> bool {
-        lock(&self.outbox.state).waiting.contains_key(&number)
-    }
-
     /// How many calls wait in lines.
     pub fn waiting(&self) -> usize {
         lock(&self.outbox.state).waiting.len()
-    }
-
-    /// Waits until few enough news are unread. Cancel-safe.
-    pub async fn room(&self) {
-        poll_fn(|cx| {
-            let mut state = lock(&self.outbox.state);
-            if state.news.len() < SESSION_NEWS_MAX {
-                return Poll::Ready(());
-            }
-            let replaced = replace_waker(&mut state.writer, cx);
-            drop(state);
-            drop(replaced);
-            Poll::Pending
-        })
-        .await;
     }
 
     /// Swaps the unread news, at least one, into `into`, which must be empty.
@@ -168,11 +147,6 @@ impl Session {
             return Poll::Pending;
         }
         std::mem::swap(&mut state.news, into);
-        let writer = state.writer.take();
-        drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
         Poll::Ready(())
     }
 
@@ -192,16 +166,16 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (news, waiting, wakers) = {
+        let (news, waiting, waker) = {
             let mut state = lock(&self.outbox.state);
             state.gone = true;
             (
                 std::mem::take(&mut state.news),
                 std::mem::take(&mut state.waiting),
-                (state.reader.take(), state.writer.take()),
+                state.reader.take(),
             )
         };
-        drop(wakers);
+        drop(waker);
         let cancels = waiting.into_values().chain([self.id]);
         let cancels = cancels.map(|call| Command::Cancel { call });
         let give_backs = news.into_iter().filter_map(|news| match news {

@@ -275,7 +275,7 @@ async fn a_damaged_directory_is_refused_by_name_and_never_reset() {
     for file in [
         dir.path().join("FORMAT"),
         shard.join("state.redb"),
-        shard.join("log-0000000001.redb"),
+        shard.join("log-0000000001.log"),
     ] {
         let whole = std::fs::read(&file).unwrap();
         // Noise all over the file, whatever it is.
