@@ -777,3 +777,85 @@ fn what_cannot_be_read_at_all_is_a_matter_of_usage() {
         );
     }
 }
+
+#[test]
+fn a_value_is_put_read_changed_listed_and_deleted() {
+    let server = Server::start();
+    let put = server.json(&["value", "put", "k/1", "one", "--ttl", "1h"]);
+    let revision = put["revision"].as_str().unwrap();
+    let got = server.run(&["value", "get", "k/1"]);
+    assert_eq!(stdout(&got), "one");
+    let changed = [
+        "value",
+        "put",
+        "k/1",
+        "two",
+        "--expected-revision",
+        revision,
+    ];
+    let next = server.json(&changed)["revision"].clone();
+    let refused = server.command(&changed).arg("--json").output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!(error["error"]["reason"], "REVISION_MISMATCH");
+    assert_eq!(error["error"]["current"]["revision"], next);
+    let listed = server.json(&["value", "list", "--prefix", "k/"]);
+    assert_eq!(listed["values"][0]["value"], "two");
+    let deleted = server.json(&["value", "delete", "k/1"]);
+    assert_eq!(deleted["revision"], next);
+    let gone = server.run(&["value", "get", "k/1"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(stderr(&gone).contains("VALUE_NOT_FOUND"));
+}
+
+#[test]
+fn a_value_comes_from_stdin_or_a_file_byte_for_byte() {
+    let server = Server::start();
+    let bytes = [0xff, 0, b'\n', b'x', b'\n'];
+    let mut put = server.command(&["value", "put", "stdin", "-"]);
+    let mut child = spawn({
+        put.stdin(Stdio::piped());
+        put
+    });
+    child.stdin.take().unwrap().write_all(&bytes).unwrap();
+    assert!(wait(child).status.success());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("value");
+    std::fs::write(&file, bytes).unwrap();
+    let put = ["value", "put", "file", "--file", file.to_str().unwrap()];
+    assert!(server.run(&put).status.success());
+    for key in ["stdin", "file"] {
+        assert_eq!(server.run(&["value", "get", key]).stdout, bytes);
+    }
+    assert_eq!(
+        server.json(&["value", "get", "file"])["value_base64"],
+        "/wAKeAo="
+    );
+    std::fs::write(&file, vec![0; 64 * 1024 + 1]).unwrap();
+    let refused = server.run(&put);
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(stderr(&refused).contains("value: must have at most 65536 bytes"));
+}
+
+#[test]
+fn a_watched_value_tells_what_happens_to_it() {
+    let server = Server::start();
+    let mut watch = spawn(server.command(&["value", "watch", "k", "--json"]));
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let first = next();
+    assert_eq!(
+        (&first["event"], &first["revision"]),
+        (&"state".into(), &"0".into())
+    );
+    server.json(&["value", "put", "k", "one"]);
+    let put = next();
+    assert_eq!(
+        (&put["event"], &put["value"]),
+        (&"put".into(), &"one".into())
+    );
+    server.json(&["value", "delete", "k"]);
+    assert_eq!(next()["event"], "deleted");
+    signal(&watch, "-INT");
+    watch.wait().unwrap();
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tonic::Code;
 
-use crate::core::{HolderView, Invalid, LockName, LockView, Refusal};
+use crate::core::{HolderView, Invalid, LockName, LockView, Mismatch, Refusal};
 use crate::shard::Failure;
 
 macro_rules! reasons {
@@ -66,6 +66,10 @@ reasons! {
     NotHolder => "NOT_HOLDER", FailedPrecondition, CONFLICT;
     /// The lock is neither held nor reserved.
     LockNotFound => "LOCK_NOT_FOUND", NotFound, NOT_FOUND;
+    /// There is no value under the key.
+    ValueNotFound => "VALUE_NOT_FOUND", NotFound, NOT_FOUND;
+    /// The value has another revision than was expected.
+    RevisionMismatch => "REVISION_MISMATCH", Aborted, CONFLICT;
     /// The lease has ended or never was.
     LeaseNotFound => "LEASE_NOT_FOUND", NotFound, NOT_FOUND;
     /// The lease ended meanwhile.
@@ -115,6 +119,8 @@ pub struct ApiError {
     pub field: Option<&'static str>,
     /// Who holds the lock that could not be had.
     pub holders: Vec<HolderView>,
+    /// What stands where another revision was expected.
+    pub mismatch: Option<Box<Mismatch>>,
 }
 
 impl ApiError {
@@ -125,6 +131,7 @@ impl ApiError {
             message: message.into(),
             field: None,
             holders: Vec::new(),
+            mismatch: None,
         }
     }
 
@@ -194,6 +201,26 @@ impl From<Refusal> for ApiError {
                 Reason::LockNotFound,
                 format!("the lock {lock} is neither held nor reserved"),
             ),
+            Refusal::ValueNotFound(key) => ApiError::new(
+                Reason::ValueNotFound,
+                format!("there is no value under the key {key}"),
+            ),
+            Refusal::RevisionMismatch(found) => {
+                let message = match &found.current {
+                    Some(value) => format!(
+                        "the value under the key {} has the revision {}, not the expected one",
+                        found.key, value.revision
+                    ),
+                    None => format!(
+                        "there is no value under the key {}, so it has no revision",
+                        found.key
+                    ),
+                };
+                ApiError {
+                    mismatch: Some(found),
+                    ..ApiError::new(Reason::RevisionMismatch, message)
+                }
+            }
             Refusal::LeaseNotFound => ApiError {
                 field: Some("lease_id"),
                 ..ApiError::new(Reason::LeaseNotFound, "the lease has ended or never was")

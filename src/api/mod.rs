@@ -51,9 +51,9 @@ pub struct Identity {
 /// What a caller may do in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Use locks and leases.
+    /// Use locks, leases and values.
     Use,
-    /// Also end grants of others, and list.
+    /// Also end grants of others, and list locks and leases.
     Admin,
 }
 

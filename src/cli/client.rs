@@ -20,6 +20,7 @@ use crate::api::Reason;
 use crate::core::Invalid;
 use crate::proto::v1::lease_service_client::LeaseServiceClient;
 use crate::proto::v1::lock_service_client::LockServiceClient;
+use crate::proto::v1::value_service_client::ValueServiceClient;
 
 /// The port of a server whose address names none.
 const PORT_DEFAULT: u16 = 4653;
@@ -158,6 +159,11 @@ impl Client {
     /// The lease service.
     pub fn leases(&self) -> LeaseServiceClient<AuthorizedChannel> {
         LeaseServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// The value service.
+    pub fn values(&self) -> ValueServiceClient<AuthorizedChannel> {
+        ValueServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     /// Awaits the answer of a call that doesn't stand in line, for at most `--timeout`.

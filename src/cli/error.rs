@@ -64,7 +64,9 @@ pub struct CliError {
     pub exit: Exit,
     message: String,
     field: Option<String>,
-    holder: Option<Holder>,
+    holder: Option<Box<Holder>>,
+    /// The revision of a value that has another than was expected.
+    revision: Option<String>,
     silent: bool,
 }
 
@@ -98,6 +100,7 @@ impl CliError {
             message: message.into(),
             field: None,
             holder: None,
+            revision: None,
             silent: false,
         }
     }
@@ -150,7 +153,8 @@ impl CliError {
         };
         CliError {
             field: about.get("field").cloned(),
-            holder: Holder::from_details(about),
+            holder: Holder::from_details(about).map(Box::new),
+            revision: about.get("revision").cloned(),
             ..CliError::new(reason, status.message())
         }
     }
@@ -173,13 +177,19 @@ impl CliError {
             field: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             holders: Option<[&'a Holder; 1]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            current: Option<serde_json::Value>,
         }
         serde_json::json!({ "error": Body {
             code: self.reason.http_status().as_u16(),
             reason: self.reason.as_str(),
             message: &self.message,
             field: self.field.as_deref(),
-            holders: self.holder.as_ref().map(|holder| [holder]),
+            holders: self.holder.as_ref().map(|holder| [&**holder]),
+            current: self
+                .revision
+                .as_ref()
+                .map(|revision| serde_json::json!({ "revision": revision })),
         }})
     }
 }

@@ -13,6 +13,7 @@ mod output;
 mod serve;
 mod signal;
 mod token;
+mod value;
 mod views;
 
 use std::io::{self, ErrorKind, Write as _};
@@ -39,6 +40,8 @@ enum Command {
     Lock(lock::LockArgs),
     /// Make and keep shared leases: one heartbeat for many locks
     Lease(lease::LeaseArgs),
+    /// Keep small values under keys, and change them atomically
+    Value(value::ValueArgs),
     /// Make, list and revoke the API tokens of a server on this machine
     Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
+        Command::Value(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

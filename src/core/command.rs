@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueBytes, ValueKey};
 use super::time::WallTime;
 
 /// Numbers a call. The shard gives every call a new one; the core answers under it.
@@ -207,6 +207,49 @@ pub enum Command {
         /// The most leases to list.
         limit: usize,
     },
+    /// Keeps a value under a key. Answer: [`Answer::ValuePut`].
+    PutValue {
+        /// The key.
+        key: ValueKey,
+        /// The value.
+        bytes: ValueBytes,
+        /// How long it stays; `None`: until it is deleted.
+        ttl: Option<Duration>,
+        /// Only in place of the value with this revision; 0: only where there is none. `None`: in
+        /// any case.
+        expected_revision: Option<u64>,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Takes a value away. Answer: [`Answer::ValueDeleted`].
+    DeleteValue {
+        /// The key.
+        key: ValueKey,
+        /// Only the value with this revision; `None`: in any case.
+        expected_revision: Option<u64>,
+        /// Makes a retry safe.
+        request_id: Option<RequestId>,
+    },
+    /// Reads a value. Answer: [`Answer::Value`].
+    GetValue {
+        /// The key.
+        key: ValueKey,
+    },
+    /// Lists values by key. Answer: [`Answer::Values`].
+    ListValues {
+        /// Only keys that begin so.
+        prefix: String,
+        /// Only keys after this one.
+        after: Option<String>,
+        /// The most values to list; a page has fewer where they are large.
+        limit: usize,
+    },
+    /// Follows a value until cancelled: [`Effect::WatchingValue`], then [`Effect::ValueChanged`] for
+    /// each change.
+    WatchValue {
+        /// The key.
+        key: ValueKey,
+    },
     /// Opens a session, which lasts until this call is cancelled or its lease ends: then
     /// [`Effect::SessionEnded`]. Told at once: [`Effect::SessionOpened`], or a refusal.
     OpenSession {
@@ -311,6 +354,35 @@ pub struct LeaseView {
     pub waiter_count: usize,
 }
 
+/// A value as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueView {
+    /// The key.
+    pub key: ValueKey,
+    /// The value.
+    pub bytes: ValueBytes,
+    /// Its revision: higher than that of anything put earlier in the namespace.
+    pub revision: u64,
+    /// The time until it ends; `None`: it has no expiry.
+    pub expires_in: Option<Duration>,
+}
+
+/// What stands where another revision was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The key.
+    pub key: ValueKey,
+    /// What is there; `None`: nothing.
+    pub current: Option<ValueView>,
+}
+
+impl Mismatch {
+    /// The revision of what is there; 0: there is nothing.
+    pub fn revision(&self) -> u64 {
+        self.current.as_ref().map_or(0, |value| value.revision)
+    }
+}
+
 /// What a call that succeeded is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -361,6 +433,19 @@ pub enum Answer {
     },
     /// The lease has ended, and so many grants with it.
     Revoked(usize),
+    /// The value is kept, under this revision.
+    ValuePut(u64),
+    /// The value with this revision is gone.
+    ValueDeleted(u64),
+    /// The value as it stands.
+    Value(ValueView),
+    /// A page of values.
+    Values {
+        /// The values.
+        values: Vec<ValueView>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
 }
 
 /// Why a call was refused. A refused call changed nothing.
@@ -376,6 +461,10 @@ pub enum Refusal {
     NotHolder(LockName),
     /// The lock is neither held nor reserved.
     LockNotFound(LockName),
+    /// There is no value under the key.
+    ValueNotFound(ValueKey),
+    /// The value has another revision than was expected.
+    RevisionMismatch(Box<Mismatch>),
     /// The lease has ended or never was.
     LeaseNotFound,
     /// The lease ended while the caller stood in line.
@@ -423,6 +512,28 @@ pub struct LockEvent {
     pub waiter_count: usize,
 }
 
+/// What happened to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValueEventKind {
+    /// It was put, in place of another or of none.
+    Put,
+    /// Somebody deleted it.
+    Deleted,
+    /// Its TTL has passed.
+    Expired,
+}
+
+/// A change of what is kept under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueEvent {
+    /// What happened.
+    pub kind: ValueEventKind,
+    /// The value as it was put; one that is gone, as it was last.
+    pub value: ValueView,
+    /// When.
+    pub at: WallTime,
+}
+
 /// What the core wants told once the changes it came with are durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -434,6 +545,10 @@ pub enum Effect {
     Watching(CallId, LockView),
     /// A watching call's next news.
     Changed(CallId, Arc<LockEvent>),
+    /// The first news of a call that watches a value: what is there, if anything.
+    WatchingValue(CallId, Option<ValueView>),
+    /// The next news of a call that watches a value.
+    ValueChanged(CallId, Arc<ValueEvent>),
     /// A session call is open.
     SessionOpened {
         /// The session's call.
@@ -471,6 +586,8 @@ impl Effect {
             | Effect::Queued(call, ..)
             | Effect::Watching(call, _)
             | Effect::Changed(call, _)
+            | Effect::WatchingValue(call, _)
+            | Effect::ValueChanged(call, _)
             | Effect::SessionOpened { session: call, .. }
             | Effect::Lost { session: call, .. }
             | Effect::SessionEnded { session: call, .. } => *call,

@@ -50,6 +50,20 @@ pub const HOLDS_PER_LEASE_MAX: usize = 65_536;
 /// The most watchers of one lock.
 pub const WATCHERS_PER_LOCK_MAX: usize = 4_096;
 
+/// The longest key of a value, in bytes.
+pub const VALUE_KEY_BYTES_MAX: usize = 512;
+/// The largest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// The most values in one namespace.
+pub const VALUES_PER_NAMESPACE_MAX: usize = 1_000_000;
+/// The most bytes of keys and values in one namespace: all of them are in memory.
+pub const VALUE_BYTES_PER_NAMESPACE_MAX: usize = 1024 * 1024 * 1024;
+/// The most watchers of one value.
+pub const WATCHERS_PER_VALUE_MAX: usize = 4_096;
+/// About the most bytes of keys and values in one page of a listing: a page ends with the entry
+/// that reaches it.
+pub const VALUE_PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// How long the outcome of a call with a request id is remembered.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 /// The most outcomes remembered in one namespace; more calls with a request id are refused.

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::command::Mode;
 use super::limits::HOLDERS_PER_LOCK_MAX;
-use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueBytes, ValueKey};
 use super::record::*;
 use super::request::{Done, What, done_value};
 use super::state::*;
@@ -54,6 +54,9 @@ impl State {
                 );
             }
         }
+        for (index, value) in self.values.iter() {
+            add(self.value_key(index), Value::Value(value.record()));
+        }
         for (index, grant) in self.grants.iter() {
             let lock = &self.locks[grant.lock];
             let space = self.space_of(lock.space).name.clone();
@@ -93,6 +96,7 @@ impl Loader {
                 self.waiter(&space, &name, arrival, value)?;
             }
             (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
+            (Key::Value(space, key), Value::Value(value)) => self.value(&space, key, value)?,
             (key, _) => return Err(Damage(format!("the value of {key:?} is of another kind"))),
         }
         Ok(())
@@ -120,6 +124,7 @@ impl Loader {
         state.clock_committed = state.now;
         state.last_fencing_token = value.last_fencing_token;
         state.last_arrival = value.last_arrival;
+        state.last_revision = value.last_revision;
     }
 
     fn lease(&mut self, space: &Namespace, id: LeaseId, value: LeaseValue) {
@@ -257,10 +262,29 @@ impl Loader {
             },
             Some(OutcomeValue::Revoked(count)) => Done::Revoked(count as usize),
             Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
+            Some(OutcomeValue::ValuePut(revision)) => Done::ValuePut(revision),
+            Some(OutcomeValue::ValueDeleted(revision)) => Done::ValueDeleted(revision),
             None => return Err(Damage(format!("the request {id} has no outcome"))),
         };
         let space = self.state.space(space);
         self.state.keep_request(space, id, value.fingerprint, done);
+        Ok(())
+    }
+
+    fn value(&mut self, space: &Namespace, key: ValueKey, value: KeptValue) -> Result<(), Damage> {
+        let state = &mut self.state;
+        if value.revision > state.last_revision {
+            return Err(Damage(format!(
+                "the value {key} has the revision {}, above the highest ever given, {}",
+                value.revision, state.last_revision
+            )));
+        }
+        let bytes =
+            ValueBytes::new(value.bytes).map_err(|invalid| Damage(format!("{key}: {invalid}")))?;
+        let space = state.space(space);
+        // The end was committed with the value, and the core's time never runs ahead of it.
+        let ends = (value.ends_nanos > 0).then(|| Time::from_nanos(value.ends_nanos));
+        state.keep_value(space, key, bytes, value.revision, ends);
         Ok(())
     }
 

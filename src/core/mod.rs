@@ -19,6 +19,7 @@ mod state;
 mod tests;
 mod time;
 mod timer;
+mod value;
 mod view;
 
 pub use command::*;

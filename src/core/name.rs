@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::limits::*;
@@ -83,9 +84,54 @@ text_type!(
     LockName, "lock", 1, LOCK_NAME_BYTES_MAX
 );
 text_type!(
+    /// The key of a value: 1 to 512 bytes without control characters.
+    ValueKey, "key", 1, VALUE_KEY_BYTES_MAX
+);
+text_type!(
     /// What makes a retry safe: 1 to 128 bytes without control characters.
     RequestId, "request_id", 1, REQUEST_ID_BYTES_MAX
 );
+
+/// What is kept under a key: at most 64 KiB of any kind. A copy shares the bytes.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct ValueBytes(Bytes);
+
+impl ValueBytes {
+    /// Checks the size and keeps the bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Result<ValueBytes, Invalid> {
+        let bytes = bytes.into();
+        if bytes.len() > VALUE_BYTES_MAX {
+            let expected = format!(
+                "must have at most {VALUE_BYTES_MAX} bytes, has {}",
+                bytes.len()
+            );
+            return Err(Invalid::new("value", expected));
+        }
+        Ok(ValueBytes(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for ValueBytes {
+    // What callers keep is nobody else's business, so logs get only its size.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ValueBytes({} bytes)", self.0.len())
+    }
+}
 
 /// The id of a shared lease: a random UUID, which is also what proves the right to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,5 @@
-//! What is durable: one record per lease, reserved lock, grant, durable place in line and
-//! remembered request, and one for the shard itself.
+//! What is durable: one record per lease, reserved lock, grant, durable place in line,
+//! remembered request and value, and one for the shard itself.
 //!
 //! A change always writes a whole record, so that replaying changes in order, from any point that
 //! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 
-use super::name::{LeaseId, LockName, Namespace, RequestId};
+use super::name::{LeaseId, LockName, Namespace, RequestId, ValueKey};
 use super::time::Time;
 
 /// A change to make durable.
@@ -38,6 +39,8 @@ pub enum Key {
     Waiter(Namespace, LockName, u64),
     /// A remembered request.
     Request(Namespace, RequestId),
+    /// A value that a caller keeps.
+    Value(Namespace, ValueKey),
 }
 
 /// A record with its key.
@@ -64,6 +67,8 @@ pub enum Value {
     Waiter(HoldValue),
     /// Of a remembered request.
     Request(RequestValue),
+    /// Of a value that a caller keeps.
+    Value(KeptValue),
 }
 
 /// The shard's counters.
@@ -78,6 +83,9 @@ pub struct ShardValue {
     /// The highest order of arrival ever given.
     #[prost(uint64, tag = "3")]
     pub last_arrival: u64,
+    /// The highest revision of a value ever given.
+    #[prost(uint64, tag = "4")]
+    pub last_revision: u64,
 }
 
 /// A shared lease.
@@ -154,7 +162,7 @@ pub struct RequestValue {
     #[prost(fixed64, tag = "1")]
     pub fingerprint: u64,
     /// The outcome.
-    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10")]
     pub outcome: Option<OutcomeValue>,
     /// Of a grant: when it was made, by the wall clock.
     #[prost(uint64, tag = "8")]
@@ -182,6 +190,26 @@ pub enum OutcomeValue {
     /// A forced release of so many grants.
     #[prost(uint64, tag = "7")]
     Forced(u64),
+    /// A value that was put, by its revision.
+    #[prost(uint64, tag = "9")]
+    ValuePut(u64),
+    /// A value that was deleted, by its revision.
+    #[prost(uint64, tag = "10")]
+    ValueDeleted(u64),
+}
+
+/// A value that a caller keeps.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeptValue {
+    /// The value.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: Bytes,
+    /// Its revision.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// When it ends; 0: it has no expiry.
+    #[prost(uint64, tag = "3")]
+    pub ends_nanos: u64,
 }
 
 /// What can't be read, and why.
@@ -195,6 +223,7 @@ const LOCK: u8 = 2;
 const GRANT: u8 = 3;
 const WAITER: u8 = 4;
 const REQUEST: u8 = 5;
+const VALUE: u8 = 6;
 
 impl Key {
     /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
@@ -227,6 +256,10 @@ impl Key {
             Key::Request(namespace, id) => {
                 start(bytes, REQUEST, namespace);
                 bytes.extend_from_slice(id.as_str().as_bytes());
+            }
+            Key::Value(namespace, key) => {
+                start(bytes, VALUE, namespace);
+                bytes.extend_from_slice(key.as_str().as_bytes());
             }
         }
     }
@@ -280,6 +313,10 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             namespace,
             RequestId::new(std::str::from_utf8(rest).ok()?).ok()?,
         ),
+        VALUE => Key::Value(
+            namespace,
+            ValueKey::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
         _ => return None,
     })
 }
@@ -300,6 +337,7 @@ impl Record {
             Value::Lock(value) => value.encode(bytes),
             Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
             Value::Request(value) => value.encode(bytes),
+            Value::Value(value) => value.encode(bytes),
         };
     }
 
@@ -313,6 +351,7 @@ impl Record {
             Key::Grant(..) => HoldValue::decode(value).map(Value::Grant),
             Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
             Key::Request(..) => RequestValue::decode(value).map(Value::Request),
+            Key::Value(..) => KeptValue::decode(value).map(Value::Value),
         };
         match read {
             Ok(value) => Ok(Record { key, value }),
@@ -357,6 +396,7 @@ mod tests {
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Grant(ns, lock, n)),
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
             (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
+            (ns(), name()).prop_map(|(ns, key)| Key::Value(ns, ValueKey::new(&key).unwrap())),
         ]
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Done {
     Lease(LeaseId),
     Revoked(usize),
     Forced(usize),
+    ValuePut(u64),
+    ValueDeleted(u64),
 }
 
 /// What a request asked for.
@@ -48,6 +50,8 @@ pub(super) enum Kind {
     CreateLease,
     RevokeLease,
     ForceRelease,
+    PutValue,
+    DeleteValue,
 }
 
 impl Remembered {
@@ -59,6 +63,8 @@ impl Remembered {
             What::Done(Done::Lease(_), _) => Kind::CreateLease,
             What::Done(Done::Revoked(_), _) => Kind::RevokeLease,
             What::Done(Done::Forced(_), _) => Kind::ForceRelease,
+            What::Done(Done::ValuePut(_), _) => Kind::PutValue,
+            What::Done(Done::ValueDeleted(_), _) => Kind::DeleteValue,
         }
     }
 }
@@ -261,6 +267,8 @@ pub(super) fn done_value(fingerprint: u64, done: &Done) -> RequestValue {
         Done::Lease(id) => OutcomeValue::Lease(id.0.to_be_bytes().to_vec()),
         Done::Revoked(count) => OutcomeValue::Revoked(*count as u64),
         Done::Forced(count) => OutcomeValue::Forced(*count as u64),
+        Done::ValuePut(revision) => OutcomeValue::ValuePut(*revision),
+        Done::ValueDeleted(revision) => OutcomeValue::ValueDeleted(*revision),
     });
     value
 }

@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::limits::*;
-use super::name::{About, LeaseId, LockName, Namespace, RequestId};
+use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueKey};
 use super::record::{Change, Key, Record, ShardValue, Value};
 use super::request::Remembered;
 use super::time::{Time, WallTime};
 use super::timer::{Expiry, Timer, Timers};
+use super::value::{KeptValue, Put};
 
 /// The times of one application.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,8 @@ index_types! {
     LeaseIx,
     /// Where a waiter stands.
     WaiterIx,
+    /// Where a value stands.
+    ValueIx,
 }
 
 /// A table whose entries keep their place until they are removed.
@@ -135,6 +138,7 @@ pub struct State {
     pub(super) wall: WallTime,
     pub(super) last_fencing_token: u64,
     pub(super) last_arrival: u64,
+    pub(super) last_revision: u64,
     /// The clock at the last commit that this state knows of.
     pub(super) clock_committed: Time,
     pub(super) spaces: Vec<Space>,
@@ -143,6 +147,7 @@ pub struct State {
     pub(super) grants: Table<GrantIx, Grant>,
     pub(super) leases: Table<LeaseIx, Lease>,
     pub(super) waiters: Table<WaiterIx, Waiter>,
+    pub(super) values: Table<ValueIx, KeptValue>,
     /// Calls that are told more than once, or later.
     pub(super) calls: HashMap<CallId, CallRole, foldhash::fast::RandomState>,
     pub(super) timers: Timers,
@@ -155,6 +160,7 @@ pub struct State {
 pub(super) enum CallRole {
     Waiter(WaiterIx),
     Watcher(SpaceIx, LockName),
+    ValueWatcher(SpaceIx, ValueKey),
     Session(LeaseIx),
 }
 
@@ -166,6 +172,10 @@ pub(super) struct Space {
     pub(super) leases: BTreeMap<LeaseId, LeaseIx>,
     pub(super) requests: HashMap<RequestId, Remembered, foldhash::fast::RandomState>,
     pub(super) watchers: HashMap<LockName, Vec<CallId>, foldhash::fast::RandomState>,
+    pub(super) values: BTreeMap<ValueKey, ValueIx>,
+    /// How many bytes the values have, with their keys.
+    pub(super) value_bytes: usize,
+    pub(super) value_watchers: HashMap<ValueKey, Vec<CallId>, foldhash::fast::RandomState>,
 }
 
 /// A lock that is held, waited for or reserved.
@@ -355,6 +365,39 @@ impl State {
                 let answer = self.list_leases(space, after, limit);
                 out.answer(call, answer);
             }
+            Command::PutValue {
+                key,
+                bytes,
+                ttl,
+                expected_revision,
+                request_id,
+            } => {
+                let put = Put {
+                    key,
+                    bytes,
+                    ttl,
+                    expected_revision,
+                };
+                self.put_value(call, space, put, request_id, out);
+            }
+            Command::DeleteValue {
+                key,
+                expected_revision,
+                request_id,
+            } => self.delete_value(call, space, key, expected_revision, request_id, out),
+            Command::GetValue { key } => match self.find_value(space, &key) {
+                Some(value) => out.answer(call, Answer::Value(self.view_value(value))),
+                None => out.refuse(call, Refusal::ValueNotFound(key)),
+            },
+            Command::ListValues {
+                prefix,
+                after,
+                limit,
+            } => {
+                let answer = self.list_values(space, &prefix, after.as_deref(), limit);
+                out.answer(call, answer);
+            }
+            Command::WatchValue { key } => self.watch_value(call, space, key, out),
             Command::OpenSession { lease } => self.open_session(call, space, lease, out),
             Command::Touch { session } => {
                 if let Some(CallRole::Session(lease)) = self.calls.get(&session) {
@@ -386,6 +429,7 @@ impl State {
                 Timer::Reserved(lock) => self.reserved_is_due(lock, out),
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
+                Timer::Value(value) => self.value_is_due(value, out),
             }
         }
         if self.now >= self.clock_commit_due() {
@@ -421,6 +465,7 @@ impl State {
             clock_nanos: self.clock_committed.as_nanos(),
             last_fencing_token: self.last_fencing_token,
             last_arrival: self.last_arrival,
+            last_revision: self.last_revision,
         }
     }
 
@@ -445,6 +490,9 @@ impl State {
             leases: BTreeMap::new(),
             requests: HashMap::default(),
             watchers: HashMap::default(),
+            values: BTreeMap::new(),
+            value_bytes: 0,
+            value_watchers: HashMap::default(),
         });
         self.space_by_name.insert(name.clone(), space);
         space
@@ -464,15 +512,26 @@ impl State {
             None => {}
             Some(CallRole::Waiter(waiter)) => self.waiter_call_is_gone(waiter, call, out),
             Some(CallRole::Watcher(space, lock)) => {
-                let watchers = &mut self.space_mut(space).watchers;
-                if let Some(calls) = watchers.get_mut(&lock) {
-                    calls.retain(|other| *other != call);
-                    if calls.is_empty() {
-                        watchers.remove(&lock);
-                    }
-                }
+                forget_watcher(&mut self.space_mut(space).watchers, &lock, call);
+            }
+            Some(CallRole::ValueWatcher(space, key)) => {
+                forget_watcher(&mut self.space_mut(space).value_watchers, &key, call);
             }
             Some(CallRole::Session(lease)) => self.leases[lease].session = None,
+        }
+    }
+}
+
+/// Takes a call out of those that watch something.
+fn forget_watcher<K: std::hash::Hash + Eq>(
+    watchers: &mut HashMap<K, Vec<CallId>, foldhash::fast::RandomState>,
+    watched: &K,
+    call: CallId,
+) {
+    if let Some(calls) = watchers.get_mut(watched) {
+        calls.retain(|other| *other != call);
+        if calls.is_empty() {
+            watchers.remove(watched);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
-use super::state::{GrantIx, LeaseIx, LockIx, WaiterIx};
+use super::state::{GrantIx, LeaseIx, LockIx, ValueIx, WaiterIx};
 use super::time::Time;
 
 /// All that can come due. Being told too early or twice is harmless: whoever handles it looks again.
@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Positions(LockIx),
     /// The oldest remembered request is forgotten.
     Requests,
+    /// A value's TTL has passed.
+    Value(ValueIx),
 }
 
 /// The set of deadlines.

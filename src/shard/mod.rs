@@ -29,10 +29,10 @@ use news::{Amends, Caller};
 use session::Outbox;
 pub use session::{SESSION_NEWS_MAX, SESSION_WAITING_MAX, Session, SessionNews};
 use watch::Feed;
-pub use watch::{WATCH_NEWS_MAX, Watch, WatchNews};
+pub use watch::{WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, Watch, WatchNews};
 use work::{Stage, Work};
 
-use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease};
+use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey};
 use crate::store::{ShardId, Store, StoreError};
 
 /// The most answers that wait for one commit before further calls are refused. As many more may be
@@ -42,6 +42,10 @@ pub const UNCOMMITTED_MAX: usize = 32_768;
 pub const UNCOMMITTED_RESERVE: usize = 32_768;
 /// The most events for watchers that wait for one commit; further ones cut their watchers off.
 pub const UNCOMMITTED_EVENTS_MAX: usize = 262_144;
+
+/// The most bytes of values that wait for one commit before further ones are refused. As many more
+/// may be in the commit before.
+pub const UNCOMMITTED_VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,13 +127,12 @@ impl Shard {
 
     /// Follows a lock. Dropping the returned watch ends it.
     pub fn watch(&self, namespace: &Namespace, lock: LockName) -> Watch {
-        let feed = Arc::new(Feed::new(namespace));
-        let id = self.submit(
-            namespace,
-            Command::Watch { lock },
-            Caller::Watch(feed.clone()),
-        );
-        Watch::new(self.clone(), id, feed)
+        self.follow(namespace, Command::Watch { lock })
+    }
+
+    /// Follows what is under a key. Dropping the returned watch ends it.
+    pub fn watch_value(&self, namespace: &Namespace, key: ValueKey) -> Watch {
+        self.follow(namespace, Command::WatchValue { key })
     }
 
     /// Opens a session. Its first news are [`SessionNews::Opened`], or [`SessionNews::Ended`].
@@ -177,6 +180,12 @@ impl Shard {
 
     fn inner(&self) -> &Inner {
         &self.0.0
+    }
+
+    fn follow(&self, namespace: &Namespace, command: Command) -> Watch {
+        let feed = Arc::new(Feed::new(namespace));
+        let id = self.submit(namespace, command, Caller::Watch(feed.clone()));
+        Watch::new(self.clone(), id, feed)
     }
 
     fn submit(&self, namespace: &Namespace, command: Command, caller: Caller) -> CallId {

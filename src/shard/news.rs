@@ -53,6 +53,12 @@ impl Caller {
             (Caller::Watch(feed), Effect::Changed(_, event)) => {
                 News::Watch(feed.clone(), call, WatchNews::Changed(event))
             }
+            (Caller::Watch(feed), Effect::WatchingValue(_, value)) => {
+                News::Watch(feed.clone(), call, WatchNews::ValueState(value))
+            }
+            (Caller::Watch(feed), Effect::ValueChanged(_, event)) => {
+                News::Watch(feed.clone(), call, WatchNews::ValueChanged(event))
+            }
             (Caller::Watch(feed), Effect::Reply(_, Err(refusal))) => {
                 News::Watch(feed.clone(), call, WatchNews::Failed(refusal.into()))
             }

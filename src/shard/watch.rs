@@ -10,10 +10,12 @@ use std::task::{Context, Poll, Waker};
 
 use super::news::replace_waker;
 use super::{Failure, Shard, lock};
-use crate::core::{CallId, Command, LockEvent, LockView, Namespace};
+use crate::core::{CallId, Command, LockEvent, LockView, Namespace, ValueEvent, ValueView};
 
 /// How many events a watcher may be behind before it is cut off.
 pub const WATCH_NEWS_MAX: usize = 1_024;
+/// How many bytes of values a watcher may be behind before it is cut off.
+pub const WATCH_VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a watcher is told.
 #[derive(Debug)]
@@ -22,8 +24,23 @@ pub enum WatchNews {
     State(LockView),
     /// A change.
     Changed(Arc<LockEvent>),
+    /// What there was under a key when the watch began: the first news.
+    ValueState(Option<ValueView>),
+    /// A change of what is under a key.
+    ValueChanged(Arc<ValueEvent>),
     /// The watch is over: the last news.
     Failed(Failure),
+}
+
+impl WatchNews {
+    /// How many bytes of a value it keeps in memory.
+    fn value_bytes(&self) -> usize {
+        match self {
+            WatchNews::ValueState(Some(value)) => value.bytes.len(),
+            WatchNews::ValueChanged(event) => event.value.bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// News for one watcher, until it reads them.
@@ -35,6 +52,8 @@ pub(super) struct Feed {
 #[derive(Default)]
 struct FeedState {
     news: VecDeque<WatchNews>,
+    /// How many bytes of values there are in the news.
+    value_bytes: usize,
     /// Nothing comes after what is there.
     closed: bool,
     waker: Option<Waker>,
@@ -62,11 +81,14 @@ impl Feed {
             return Ok(None);
         }
         let is_last = matches!(news, WatchNews::Failed(_));
-        if state.news.len() >= WATCH_NEWS_MAX && !is_last {
+        let value_bytes = state.value_bytes + news.value_bytes();
+        let is_behind = state.news.len() >= WATCH_NEWS_MAX || value_bytes > WATCH_VALUE_BYTES_MAX;
+        if is_behind && !is_last {
             state.closed = true;
             return Err(CutOff(state.waker.take()));
         }
         state.closed = is_last;
+        state.value_bytes = value_bytes;
         state.news.push_back(news);
         Ok(state.waker.take())
     }
@@ -101,6 +123,7 @@ impl Watch {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchNews>> {
         let mut state = lock(&self.feed.state);
         if let Some(news) = state.news.pop_front() {
+            state.value_bytes -= news.value_bytes();
             return Poll::Ready(Some(news));
         }
         if state.closed {

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use super::clock::{Clock, STEP_MAX};
 use super::news::{Amends, Caller, News, Wakers};
-use super::{Failure, UNCOMMITTED_EVENTS_MAX, UNCOMMITTED_MAX, UNCOMMITTED_RESERVE};
+use super::{
+    Failure, UNCOMMITTED_EVENTS_MAX, UNCOMMITTED_MAX, UNCOMMITTED_RESERVE,
+    UNCOMMITTED_VALUE_BYTES_MAX,
+};
 use crate::core::{
-    CallId, Change, Command, Context, Namespace, Out, Request, SessionLease, State, Time, WallTime,
+    CallId, Change, Command, Context, Namespace, Out, Record, Request, SessionLease, State, Time,
+    Value, WallTime,
 };
 
 /// How far a shard is on the way to its end.
@@ -31,6 +35,8 @@ pub(super) enum Stage {
 #[derive(Default)]
 pub(super) struct OpenBatch {
     pub(super) changes: Vec<Change>,
+    /// How many bytes of values there are in the changes.
+    pub(super) value_bytes: usize,
     /// After how many changes an application ended: only there should a batch be cut.
     pub(super) ends: Vec<usize>,
     pub(super) news: VecDeque<News>,
@@ -199,6 +205,10 @@ impl Work {
         };
         let answers = self.open.news.len() - self.open.events;
         if answers.max(self.open.changes.len()) >= max {
+            return Err(Failure::Overloaded);
+        }
+        let is_put = matches!(command, Command::PutValue { .. });
+        if is_put && self.open.value_bytes >= UNCOMMITTED_VALUE_BYTES_MAX {
             return Err(Failure::Overloaded);
         }
         if !has_room && may_grow(command) {
@@ -392,6 +402,7 @@ impl Work {
     /// whoever made `call`: most calls are answered at once and never enter the table.
     pub(super) fn route(&mut self, call: CallId, mut caller: Option<Caller>) {
         if !self.out.changes.is_empty() {
+            self.open.value_bytes += self.out.changes.iter().map(value_bytes).sum::<usize>();
             self.open.changes.append(&mut self.out.changes);
             self.open.ends.push(self.open.changes.len());
         }
@@ -450,6 +461,7 @@ fn keeps_or_frees(command: &Command) -> bool {
             | Command::Release { .. }
             | Command::RevokeLease { .. }
             | Command::ForceRelease { .. }
+            | Command::DeleteValue { .. }
             | Command::Withdraw { .. }
     )
 }
@@ -462,10 +474,21 @@ pub(super) fn may_grow(command: &Command) -> bool {
             | Command::PutOpen { .. }
             | Command::Reserve { .. }
             | Command::CreateLease { .. }
+            | Command::PutValue { .. }
             | Command::OpenSession {
                 lease: SessionLease::New { .. }
             }
     )
+}
+
+fn value_bytes(change: &Change) -> usize {
+    match change {
+        Change::Put(Record {
+            value: Value::Value(value),
+            ..
+        }) => value.bytes.len(),
+        _ => 0,
+    }
 }
 
 /// The wall clock, for people to read; 1970 where it is set before that.

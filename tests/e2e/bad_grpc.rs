@@ -443,6 +443,12 @@ async fn bytes_that_are_no_message_are_refused_by_every_method() {
         "LeaseService/GetLease",
         "LeaseService/ListLeases",
         "SessionService/Attach",
+        "ValueService/GetValue",
+        "ValueService/ListValues",
+        "ValueService/PutValue",
+        "ValueService/CompareAndSetValue",
+        "ValueService/DeleteValue",
+        "ValueService/WatchValue",
     ] {
         let path: http::uri::PathAndQuery = format!("/holdfast.v1.{method}").parse().unwrap();
         for (case, bytes) in &bad {

@@ -18,3 +18,4 @@ mod readme;
 mod restarts;
 mod server;
 mod tenants;
+mod values;

@@ -29,6 +29,7 @@ async fn health_is_told_to_everyone_and_follows_the_server() {
             "holdfast.v1.LockService",
             "holdfast.v1.LeaseService",
             "holdfast.v1.SessionService",
+            "holdfast.v1.ValueService",
         ] {
             let service = service.into();
             let seen = health.check(HealthCheckRequest { service }).await.unwrap();
@@ -59,6 +60,7 @@ async fn the_schema_can_be_asked_for() {
         "holdfast.v1.LockService",
         "holdfast.v1.LeaseService",
         "holdfast.v1.SessionService",
+        "holdfast.v1.ValueService",
         "grpc.health.v1.Health",
     ] {
         assert!(names.contains(&name), "{name} not in {names:?}");

@@ -14,6 +14,7 @@ use crate::world::{World, about};
 const CLIENTS: usize = 7;
 const NAMESPACES: [&str; 2] = ["red", "blue"];
 const LOCKS: [&str; 4] = ["a", "b", "c", "d"];
+const VALUE_KEYS: [&str; 3] = ["v/1", "v/2", "w"];
 /// How many request ids there are in a namespace: few, so that they meet.
 const REQUEST_IDS: u32 = 200;
 /// How much of its past a client remembers, of each kind.
@@ -27,6 +28,8 @@ pub struct Client {
     leases: VecDeque<LeaseId>,
     reserved: VecDeque<LockName>,
     session: Option<CallId>,
+    /// The revision that it read last.
+    revision: u64,
     /// Commands with a request id, to be asked again.
     asked: VecDeque<Command>,
 }
@@ -57,6 +60,7 @@ impl Client {
                 leases: VecDeque::new(),
                 reserved: VecDeque::new(),
                 session: None,
+                revision: 0,
                 asked: VecDeque::new(),
             })
             .collect()
@@ -75,7 +79,7 @@ impl World {
     /// A client does something.
     pub fn client_acts(&mut self) -> Verdict {
         let client = self.rng.usize(0..self.clients.len());
-        let command = match self.rng.u32(0..100) {
+        let command = match self.rng.u32(0..110) {
             0..34 => self.acquire(client),
             34..48 => return self.release(client),
             48..56 => self.renew(client),
@@ -91,7 +95,8 @@ impl World {
                 Command::Watch { lock }
             }
             97..99 => self.force(client),
-            _ => return self.withdraw(),
+            99 => return self.withdraw(),
+            _ => self.on_a_value(client),
         };
         self.ask(client, command)
     }
@@ -103,10 +108,13 @@ impl World {
             Command::Release { session: of, .. } => *of = session,
             _ => {}
         }
-        if request_id(&command).is_some() && !matches!(command, Command::Watch { .. }) {
+        if request_id(&command).is_some() {
             push(&mut self.clients[client].asked, command.clone());
         }
-        let alone = matches!(command, Command::Watch { .. } | Command::OpenSession { .. });
+        let alone = matches!(
+            command,
+            Command::Watch { .. } | Command::WatchValue { .. } | Command::OpenSession { .. }
+        );
         let session = session.filter(|_| !alone);
         self.send(client, command, session).map(drop)
     }
@@ -259,6 +267,10 @@ impl World {
                     *ttl += Duration::from_nanos(1);
                 }
             }
+            Command::PutValue { ttl, .. } if other => *ttl = Some(Duration::from_secs(77)),
+            Command::DeleteValue {
+                expected_revision, ..
+            } if other => *expected_revision = Some(u64::MAX),
             Command::Release { lock, .. } if other => *lock = LockName::new("other").unwrap(),
             _ => {}
         }
@@ -410,6 +422,42 @@ impl World {
         }
     }
 
+    fn on_a_value(&mut self, client: usize) -> Command {
+        let key = VALUE_KEYS[self.rng.usize(0..VALUE_KEYS.len())];
+        let key = ValueKey::new(key).unwrap();
+        let read = self.clients[client].revision;
+        let expected_revision = match self.rng.u32(0..10) {
+            0..3 => None,
+            3..5 => Some(0),
+            _ => Some(read),
+        };
+        match self.rng.u32(0..20) {
+            0..9 => Command::PutValue {
+                key,
+                bytes: ValueBytes::new(self.fresh_id().to_be_bytes().to_vec()).unwrap(),
+                ttl: if self.rng.bool() {
+                    Some(self.ttl())
+                } else {
+                    None
+                },
+                expected_revision,
+                request_id: self.some_request_id(40),
+            },
+            9..12 => Command::DeleteValue {
+                key,
+                expected_revision: expected_revision.filter(|revision| *revision > 0),
+                request_id: self.some_request_id(40),
+            },
+            12..17 => Command::GetValue { key },
+            17..19 => Command::ListValues {
+                prefix: if self.rng.bool() { "v/" } else { "" }.to_owned(),
+                after: self.rng.bool().then(|| key.to_string()),
+                limit: self.rng.usize(1..4),
+            },
+            _ => Command::WatchValue { key },
+        }
+    }
+
     fn force(&mut self, client: usize) -> Command {
         Command::ForceRelease {
             lock: self.lock(client),
@@ -467,6 +515,11 @@ impl World {
                 }
             }
             Effect::Reply(_, Ok(Answer::Lease(lease))) => push(&mut client.leases, lease.id),
+            Effect::Reply(_, Ok(Answer::Value(value))) => client.revision = value.revision,
+            Effect::Reply(_, Ok(Answer::ValuePut(revision))) => client.revision = revision,
+            Effect::Reply(_, Err(Refusal::RevisionMismatch(found))) => {
+                client.revision = found.revision();
+            }
             Effect::Reply(_, Ok(Answer::Reserved(lock))) => push(&mut client.reserved, lock),
             Effect::Reply(_, Err(Refusal::NotHolder(lock))) => {
                 client.held.retain(|(held, _)| *held != lock);

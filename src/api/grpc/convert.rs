@@ -60,7 +60,7 @@ pub(super) fn proto_duration(span: Duration) -> prost_types::Duration {
     }
 }
 
-fn timestamp(at: WallTime) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: WallTime) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(at.0 / 1_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(at.0 % 1_000).unwrap_or(0) * 1_000_000,
@@ -244,7 +244,7 @@ pub(super) fn list_leases(request: &v1::ListLeasesRequest) -> Result<Command, In
 }
 
 /// Where the page before ended; an empty token: at the start.
-fn read_page_token<T>(
+pub(super) fn read_page_token<T>(
     token: &str,
     read: impl FnOnce(&[u8]) -> Option<T>,
 ) -> Result<Option<T>, Invalid> {
@@ -265,7 +265,7 @@ fn read_page_token<T>(
 }
 
 /// As many entries as fit into one message, at least one, and the token of the next page.
-fn page<T: Message>(
+pub(super) fn page<T: Message>(
     mut entries: Vec<T>,
     more: bool,
     last: impl Fn(&T) -> String,

@@ -36,6 +36,9 @@ impl From<ApiError> for Status {
                 about.insert("expires_in".to_owned(), expires_in);
             }
         }
+        if let Some(mismatch) = &error.mismatch {
+            about.insert("revision".to_owned(), mismatch.revision().to_string());
+        }
         let mut details = ErrorDetails::new();
         if let Some(field) = error.field {
             about.insert("field".to_owned(), field.to_owned());

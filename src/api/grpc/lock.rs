@@ -237,6 +237,9 @@ impl Stream for Changes {
         let event = match ready!(watch.poll_next(cx)) {
             Some(WatchNews::State(view)) => Ok(Event::State(convert::lock(view))),
             Some(WatchNews::Changed(event)) => Ok(Event::Change(convert::event(&event))),
+            Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
+                Err(Status::from(error::misfit()))
+            }
             Some(WatchNews::Failed(failure)) => Err(Status::from(failure)),
             None => Err(Status::from(ApiError::new(
                 Reason::SlowReader,

@@ -10,6 +10,7 @@ mod error;
 mod lease;
 mod lock;
 mod session;
+mod value;
 
 use futures_util::FutureExt as _;
 use tonic::service::Routes;
@@ -24,16 +25,19 @@ use self::deadline::Deadline;
 use self::lease::Leases;
 use self::lock::Locks;
 use self::session::Sessions;
+use self::value::Values;
 use super::{Api, ApiError, Identity, Reason};
 use crate::core::{Answer, Command, Namespace};
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
 use crate::proto::v1::lock_service_server::{self, LockServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
+use crate::proto::v1::value_service_server::{self, ValueServiceServer};
 
 pub use error::ERROR_DOMAIN;
 
-/// The largest message that is read, in bytes. The largest request of all has less than 8 KiB.
+/// The largest message that is read, in bytes. The largest request of all, a put of a
+/// value, has less than 72 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// About the most bytes of one page of a listing: clients read up to 4 MiB unless told otherwise.
 pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -44,11 +48,12 @@ pub const STREAM_BATCH_MAX: usize = 256;
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
+    value_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -90,6 +95,7 @@ pub struct Services {
     locks: LockServiceServer<Locks>,
     leases: LeaseServiceServer<Leases>,
     sessions: SessionServiceServer<Sessions>,
+    values: ValueServiceServer<Values>,
 }
 
 impl Services {
@@ -98,10 +104,12 @@ impl Services {
         let locks = LockServiceServer::new(Locks(api.clone()));
         let leases = LeaseServiceServer::new(Leases(api.clone()));
         let sessions = SessionServiceServer::new(Sessions(api.clone()));
+        let values = ValueServiceServer::new(Values(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
             sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -127,6 +135,9 @@ impl Services {
             }
             Some((session_service_server::SERVICE_NAME, _)) => {
                 self.sessions.clone().call(request).await
+            }
+            Some((value_service_server::SERVICE_NAME, _)) => {
+                self.values.clone().call(request).await
             }
             _ => return Err(request),
         };
@@ -155,6 +166,7 @@ pub fn routes(
     let routes = Routes::new(services.locks)
         .add_service(services.leases)
         .add_service(services.sessions)
+        .add_service(services.values)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))

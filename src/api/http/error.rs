@@ -1,5 +1,5 @@
 //! What went wrong with an HTTP request, and its native shape:
-//! `{"error":{"code","reason","message","field"?,"holders"?}}`.
+//! `{"error":{"code","reason","message","field"?,"holders"?,"current"?}}`.
 //!
 //! Reasons and statuses come from the one table in [`crate::api::error`]. The dialects have shapes
 //! of their own and use this one only as data.
@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::paths::{Surface, rest};
-use super::view::HolderJson;
+use super::view::{HolderJson, ValueJson};
 use crate::api::{ApiError, Reason, dialects};
-use crate::core::{HolderView, Invalid};
+use crate::core::{HolderView, Invalid, Mismatch};
 use crate::shard::Failure;
 
 /// What went wrong with an HTTP request.
@@ -29,6 +29,8 @@ pub struct HttpError {
     pub field: Option<Cow<'static, str>>,
     /// Who holds the lock that could not be had.
     pub holders: Vec<HolderView>,
+    /// What stands where another revision was expected.
+    pub mismatch: Option<Box<Mismatch>>,
 }
 
 impl HttpError {
@@ -76,6 +78,10 @@ impl HttpError {
                 field: self.field.as_deref(),
                 holders: matches!(self.reason, Reason::LockHeld | Reason::WaitTimedOut)
                     .then(|| self.holders.iter().map(HolderJson::from).collect()),
+                current: self
+                    .mismatch
+                    .as_ref()
+                    .map(|found| ValueJson::new(&found.key, found.current.as_ref())),
             },
         }
     }
@@ -100,6 +106,7 @@ impl From<ApiError> for HttpError {
             message: error.message,
             field: error.field.map(Cow::Borrowed),
             holders: error.holders,
+            mismatch: error.mismatch,
         }
     }
 }
@@ -138,6 +145,8 @@ struct ErrorBody<'a> {
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<HolderJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<ValueJson>,
 }
 
 /// The shard answered what was not asked: a defect.
@@ -180,11 +189,14 @@ pub fn unauthenticated(path: &str) -> Response {
 pub async fn no_such_path(uri: Uri) -> Response {
     let path = uri.path();
     // An empty name leaves a path that no route has; what is wrong with it is the name.
-    let nameless = path
-        .strip_prefix(rest::LOCK_PREFIX)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let error = if nameless {
+    let nameless = |prefix| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let error = if nameless(rest::LOCK_PREFIX) {
         HttpError::invalid("lock", "must have 1 to 512 bytes, has 0")
+    } else if nameless(rest::VALUE_PREFIX) {
+        HttpError::invalid("key", "must have 1 to 512 bytes, has 0")
     } else {
         ApiError::new(Reason::NoSuchPath, "nothing is served under this path").into()
     };

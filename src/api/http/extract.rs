@@ -6,9 +6,9 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::error::HttpError;
-use super::params::Params;
+use super::params::{BODY_BYTES_MAX, Params};
 use crate::api::{ApiError, Identity, Reason, lease_id};
-use crate::core::{LeaseId, LockName};
+use crate::core::{LeaseId, LockName, ValueKey};
 
 /// Who calls, as the authentication layer found.
 #[derive(Clone, Debug)]
@@ -53,6 +53,19 @@ impl<S: Send + Sync> FromRequestParts<S> for LockPath {
     }
 }
 
+/// The value that the path names.
+#[derive(Clone, Debug)]
+pub struct ValuePath(pub ValueKey);
+
+impl<S: Send + Sync> FromRequestParts<S> for ValuePath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let key = captured(parts, state, "key").await?.unwrap_or_default();
+        Ok(ValuePath(ValueKey::new(&key)?))
+    }
+}
+
 /// The lease that the path names.
 #[derive(Clone, Debug)]
 pub struct LeasePath(pub LeaseId);
@@ -68,14 +81,19 @@ impl<S: Send + Sync> FromRequestParts<S> for LeasePath {
     }
 }
 
-/// The request's fields, from wherever they were sent.
+/// The request's fields, from wherever they were sent, in a body of at most `BYTES_MAX`.
 #[derive(Clone, Debug)]
-pub struct Fields<T>(pub T);
+pub struct Fields<T, const BYTES_MAX: usize = BODY_BYTES_MAX>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
+    for Fields<T, BYTES_MAX>
+{
     type Rejection = HttpError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, HttpError> {
-        Params::read(request).await?.into_request().map(Fields)
+        Params::read_up_to(request, BYTES_MAX)
+            .await?
+            .into_request()
+            .map(Fields)
     }
 }

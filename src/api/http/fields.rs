@@ -4,12 +4,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::duration::{duration_from_seconds, parse_duration};
 use crate::core::Mode;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A span of time: text such as `30s`, or a JSON number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +40,15 @@ pub struct Count(pub u32);
 /// JSON number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FencingToken(pub u64);
+
+/// A revision of a value: a decimal number, as text so that no reader rounds it, or as a JSON number;
+/// 0 stands for no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision(pub u64);
+
+/// Bytes in standard base64, with or without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base64(pub Vec<u8>);
 
 /// `EXCLUSIVE` or `SHARED`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +101,20 @@ fn read_fencing_token(value: &Value) -> Result<u64, String> {
     .ok_or_else(|| "must be a decimal number, at least 1 and of 64 bits".to_owned())
 }
 
+fn read_revision(value: &Value) -> Result<u64, String> {
+    match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => parse_digits(text),
+        _ => None,
+    }
+    .ok_or_else(|| "must be a decimal number of 64 bits".to_owned())
+}
+
+fn read_base64(value: &Value) -> Result<Vec<u8>, String> {
+    let bytes = value.as_str().and_then(|text| BASE64.decode(text).ok());
+    bytes.ok_or_else(|| "must be text in standard base64".to_owned())
+}
+
 /// Reads digits and nothing else: `parse` alone would take a sign.
 fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -129,6 +160,8 @@ deserialize_with! {
     Ttl, read_ttl, std::convert::identity;
     Count, read_count, Count;
     FencingToken, read_fencing_token, FencingToken;
+    Revision, read_revision, Revision;
+    Base64, read_base64, Base64;
     ModeWord, read_mode, ModeWord;
     Metadata, read_metadata, Metadata;
 }
@@ -154,6 +187,10 @@ mod tests {
             Ok(u64::MAX)
         );
         assert_eq!(read_fencing_token(&json!(7)), Ok(7));
+        assert_eq!(read_revision(&json!("0")), Ok(0));
+        assert_eq!(read_revision(&json!(7)), Ok(7));
+        assert_eq!(read_base64(&json!("/w==")), Ok(vec![255]));
+        assert_eq!(read_base64(&json!("/w")), Ok(vec![255]));
         assert_eq!(read_mode(&json!("shared")), Ok(Mode::Shared));
         let metadata = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
         assert_eq!(read_metadata(&json!({"a": "b"})), Ok(metadata.clone()));
@@ -192,6 +229,12 @@ mod tests {
         }
         for value in [json!({"a": 1}), json!("x"), json!([]), json!("{\"a\":1}")] {
             assert!(read_metadata(&value).is_err(), "{value}");
+        }
+        for value in [json!(-1), json!("x"), json!(1.5), json!("+1")] {
+            assert!(read_revision(&value).is_err(), "{value}");
+        }
+        for value in [json!("!"), json!(1), json!("a")] {
+            assert!(read_base64(&value).is_err(), "{value}");
         }
         assert!(read_mode(&json!("BOTH")).is_err());
     }

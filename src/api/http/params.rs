@@ -1,7 +1,7 @@
 //! The one reader of parameters: the query string, a form, `multipart/form-data` and JSON all end
 //! as one object of named values.
 //!
-//! It must never hold more than [`BODY_BYTES_MAX`] of a request, and never guess: a value that is
+//! It must never hold more of a body than its caller allows, and never guess: a value that is
 //! not UTF-8, or that is given twice with two meanings, is refused.
 
 use axum::body::{Body, Bytes};
@@ -17,27 +17,39 @@ use serde_path_to_error::Segment;
 use super::error::HttpError;
 use super::fields::{Ttl, read_span, read_ttl};
 use crate::api::{ApiError, Reason};
+use crate::core::limits::VALUE_BYTES_MAX;
 
 /// The largest body that is read, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The largest body that puts a value, in bytes: each byte of the largest value may come as six of
+/// JSON (`\u0000`), with as much as any other body has besides.
+pub const VALUE_BODY_BYTES_MAX: usize = 6 * VALUE_BYTES_MAX + BODY_BYTES_MAX;
 
 /// The parameters of a request, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params(Map<String, Value>);
 
 impl Params {
-    /// Reads the query string and the body.
+    /// Reads the query string and a body of at most [`BODY_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// As for [`Params::read_up_to`].
+    pub async fn read(request: Request) -> Result<Params, HttpError> {
+        Params::read_up_to(request, BODY_BYTES_MAX).await
+    }
+
+    /// Reads the query string and a body of at most so many bytes.
     ///
     /// # Errors
     /// `BODY_TOO_LARGE`, `UNSUPPORTED_MEDIA_TYPE`, and `INVALID_ARGUMENT` with the field where one
     /// is at fault.
-    pub async fn read(request: Request) -> Result<Params, HttpError> {
+    pub async fn read_up_to(request: Request, bytes_max: usize) -> Result<Params, HttpError> {
         let (parts, body) = request.into_parts();
         let mut params = Params::default();
         if let Some(query) = parts.uri.query() {
             params.add_form(query.as_bytes())?;
         }
-        let bytes = read_body(body).await?;
+        let bytes = read_body(body, bytes_max).await?;
         params.add_body(&parts.headers, bytes).await?;
         Ok(params)
     }
@@ -193,12 +205,12 @@ fn decode_form(half: &[u8]) -> Option<String> {
     Some(decoded.into_owned())
 }
 
-async fn read_body(body: Body) -> Result<Bytes, HttpError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, HttpError> {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if is_too_large(error.as_ref()) => Err(ApiError::new(
             Reason::BodyTooLarge,
-            format!("the body must have at most {BODY_BYTES_MAX} bytes"),
+            format!("the body must have at most {bytes_max} bytes"),
         )
         .into()),
         Err(_) => Err(HttpError::unreadable_body("it ended too early")),

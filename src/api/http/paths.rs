@@ -20,6 +20,14 @@ pub mod rest {
     pub const WATCH: &str = "/api/v1/locks/{name}/watch";
     /// What stands before a lock's name.
     pub const LOCK_PREFIX: &str = "/api/v1/locks/";
+    /// Lists values.
+    pub const VALUES: &str = "/api/v1/values";
+    /// Reads, puts and deletes a value; `{key}` is its key, percent-encoded.
+    pub const VALUE: &str = "/api/v1/values/{key}";
+    /// Follows a value.
+    pub const VALUE_WATCH: &str = "/api/v1/values/{key}/watch";
+    /// What stands before a value's key.
+    pub const VALUE_PREFIX: &str = "/api/v1/values/";
     /// Makes and lists leases.
     pub const LEASES: &str = "/api/v1/leases";
     /// Reads a lease.

@@ -1,12 +1,16 @@
-//! Locks, grants and leases as JSON.
+//! Locks, grants, leases and values as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::api::{GrantTokens, lease_id_text};
-use crate::core::{Granted, HolderView, LeaseView, LockView, Mode, Namespace, WallTime};
+use crate::core::{
+    Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView, WallTime,
+};
 
 /// A span in seconds, to the millisecond and never more than is left.
 pub fn seconds(span: Duration) -> f64 {
@@ -154,6 +158,62 @@ impl From<&LeaseView> for LeaseJson {
             grant_count: view.grant_count,
             waiter_count: view.waiter_count,
         }
+    }
+}
+
+/// What is under a key: text as it is, anything else as base64; the revision `0` where there is
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ValueJson {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+    revision: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<f64>,
+}
+
+impl ValueJson {
+    /// What is there, or that there is nothing.
+    pub fn new(key: &ValueKey, value: Option<&ValueView>) -> ValueJson {
+        match value {
+            Some(value) => {
+                let left = value.expires_in.map(seconds);
+                ValueJson::of(key.as_str(), value.bytes.bytes(), value.revision, left)
+            }
+            None => ValueJson::none(key.as_str()),
+        }
+    }
+
+    /// That there is nothing.
+    pub fn none(key: &str) -> ValueJson {
+        ValueJson {
+            key: key.to_owned(),
+            value: None,
+            value_base64: None,
+            revision: "0".to_owned(),
+            expires_in: None,
+        }
+    }
+
+    /// Of a value in parts.
+    pub fn of(key: &str, bytes: &[u8], revision: u64, expires_in: Option<f64>) -> ValueJson {
+        let text = std::str::from_utf8(bytes).ok();
+        ValueJson {
+            key: key.to_owned(),
+            value: text.map(str::to_owned),
+            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+            revision: revision.to_string(),
+            expires_in,
+        }
+    }
+}
+
+impl From<&ValueView> for ValueJson {
+    fn from(view: &ValueView) -> ValueJson {
+        ValueJson::new(&view.key, Some(view))
     }
 }
 

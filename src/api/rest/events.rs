@@ -20,13 +20,13 @@ use crate::api::http::view::{GrantJson, HolderJson, LockJson, rfc3339};
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::{Api, ApiError, Reason};
 use crate::core::{Acquire, Answer, Command, EndCause, LockEvent, LockName, Namespace};
-use crate::shard::{Progress, WATCH_NEWS_MAX, WatchNews};
+use crate::shard::{Progress, WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, WatchNews};
 
 /// How often a stream with no news sends a comment, so that proxies keep the connection and a dead
 /// one is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-type Events = Result<Event, Infallible>;
+pub(super) type Events = Result<Event, Infallible>;
 
 #[derive(Serialize)]
 struct Queued<'a> {
@@ -105,6 +105,9 @@ pub(super) async fn watch(
                     (event("state", &LockJson::from(&view)), Some(watch))
                 }
                 Some(WatchNews::Changed(news)) => (change(&lock, &news), Some(watch)),
+                Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
+                    (error_event(&unexpected_answer()), None)
+                }
                 Some(WatchNews::Failed(failure)) => (error_event(&failure.into()), None),
                 None => (error_event(&slow_reader()), None),
             })
@@ -112,14 +115,14 @@ pub(super) async fn watch(
     }))
 }
 
-fn slow_reader() -> HttpError {
+pub(super) fn slow_reader() -> HttpError {
     let message = format!(
-        "the reader fell more than {WATCH_NEWS_MAX} events behind and was cut off; watch again"
+        "the reader fell behind by more than {WATCH_NEWS_MAX} events, or {WATCH_VALUE_BYTES_MAX} bytes of values, and was cut off; watch again"
     );
     ApiError::new(Reason::SlowReader, message).into()
 }
 
-fn event(name: &'static str, data: &impl Serialize) -> Events {
+pub(super) fn event(name: &'static str, data: &impl Serialize) -> Events {
     // Our own types always serialize; should one not, its reader is told rather than left waiting.
     Ok(Event::default()
         .event(name)
@@ -127,7 +130,7 @@ fn event(name: &'static str, data: &impl Serialize) -> Events {
         .unwrap_or_else(|_| Event::default().event("error").data("{}")))
 }
 
-fn error_event(error: &HttpError) -> Events {
+pub(super) fn error_event(error: &HttpError) -> Events {
     let event = event("error", &error.json())?;
     Ok(match error.reason.retry_after() {
         Some(after) => event.retry(after),
@@ -135,7 +138,7 @@ fn error_event(error: &HttpError) -> Events {
     })
 }
 
-fn stream(events: impl Stream<Item = Events> + Send + 'static) -> Response {
+pub(super) fn stream(events: impl Stream<Item = Events> + Send + 'static) -> Response {
     let mut response = Sse::new(events)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response();

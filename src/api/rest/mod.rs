@@ -8,6 +8,7 @@ mod events;
 mod leases;
 mod locks;
 mod page;
+mod values;
 
 use axum::Router;
 use axum::middleware::map_response;
@@ -36,6 +37,12 @@ pub fn routes(api: Api) -> Router {
         .route(paths::LEASE, get(leases::get))
         .route(paths::LEASE_RENEW, post(leases::renew))
         .route(paths::LEASE_REVOKE, post(leases::revoke))
+        .route(paths::VALUES, get(values::list))
+        .route(
+            paths::VALUE,
+            get(values::get).put(values::put).delete(values::delete),
+        )
+        .route(paths::VALUE_WATCH, get(values::watch))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)

@@ -9,6 +9,7 @@ mod line;
 mod lock;
 mod request;
 mod session;
+mod value;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -130,6 +130,8 @@ pub enum Outcome {
     Lease(LeaseId),
     Revoked(usize),
     Forced(usize),
+    ValuePut(u64),
+    ValueDeleted(u64),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -771,6 +773,8 @@ pub fn outcome(answer: &Answer) -> Option<Outcome> {
         Answer::Lease(view) => Outcome::Lease(view.id),
         Answer::Revoked(count) => Outcome::Revoked(*count),
         Answer::Forced(count) => Outcome::Forced(*count),
+        Answer::ValuePut(revision) => Outcome::ValuePut(*revision),
+        Answer::ValueDeleted(revision) => Outcome::ValueDeleted(*revision),
         _ => return None,
     })
 }
@@ -783,7 +787,9 @@ pub fn request_id(command: &Command) -> Option<&RequestId> {
         | Command::Release { request_id, .. }
         | Command::ForceRelease { request_id, .. }
         | Command::CreateLease { request_id, .. }
-        | Command::RevokeLease { request_id, .. } => request_id.as_ref(),
+        | Command::RevokeLease { request_id, .. }
+        | Command::PutValue { request_id, .. }
+        | Command::DeleteValue { request_id, .. } => request_id.as_ref(),
         _ => None,
     }
 }
@@ -832,6 +838,36 @@ pub fn asks_the_same(a: &Command, b: &Command) -> bool {
                 ..
             },
         ) => (ttl, about) == (other, other_about),
+        (
+            Command::PutValue {
+                key,
+                bytes,
+                ttl,
+                expected_revision,
+                ..
+            },
+            Command::PutValue {
+                key: other,
+                bytes: other_bytes,
+                ttl: other_ttl,
+                expected_revision: other_revision,
+                ..
+            },
+        ) => {
+            (key, bytes, ttl, expected_revision) == (other, other_bytes, other_ttl, other_revision)
+        }
+        (
+            Command::DeleteValue {
+                key,
+                expected_revision,
+                ..
+            },
+            Command::DeleteValue {
+                key: other,
+                expected_revision: other_revision,
+                ..
+            },
+        ) => (key, expected_revision) == (other, other_revision),
         (Command::RevokeLease { id, .. }, Command::RevokeLease { id: other, .. }) => id == other,
         _ => false,
     }

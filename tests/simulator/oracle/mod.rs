@@ -17,6 +17,7 @@ mod s09_nobody_forgotten;
 mod s10_one_answer;
 mod s12_same_outcome;
 mod s16_replay;
+mod s17_values;
 
 use std::collections::BTreeMap;
 
@@ -98,6 +99,7 @@ pub struct Oracle {
     one_answer: s10_one_answer::OneAnswer,
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
+    values: s17_values::Values,
 }
 
 impl Oracle {
@@ -123,6 +125,7 @@ impl Oracle {
         s08_order::step(step, &seen)?;
         self.one_answer.step(&self.book, step, &seen)?;
         self.same_outcome.step(step, &seen)?;
+        self.values.step(step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
         s12_same_outcome::forgotten(&self.book, step)?;
@@ -158,6 +161,7 @@ impl Oracle {
         self.durable = book;
         self.tokens_rise.commit(changes)?;
         self.exclusion.commit(changes)?;
+        self.values.commit(changes)?;
         self.durability.commit(changes);
         self.committed_first.commit(changes);
         self.replay.commit(changes);
@@ -168,6 +172,7 @@ impl Oracle {
     pub fn told(&mut self, told: &Told<'_>) -> Verdict {
         self.committed_first.told(told)?;
         self.durability.told(told);
+        self.values.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
     }
@@ -189,6 +194,7 @@ impl Oracle {
         self.durable = self.book.clone();
         self.one_answer.crash(&self.book);
         let records = state.records();
+        self.values.crash(&records, state.now())?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
     }
@@ -239,6 +245,10 @@ impl Oracle {
                 Effect::Reply(_, Err(Refusal::LockHeld(_))) => "refused as held",
                 Effect::Reply(_, Err(Refusal::NotHolder(_))) => "refused as stale",
                 Effect::Reply(_, Err(Refusal::LeaseExpired)) => "waits ended with a lease",
+                Effect::Reply(_, Ok(Answer::ValuePut(_))) => "values put",
+                Effect::Reply(_, Ok(Answer::ValueDeleted(_))) => "values deleted",
+                Effect::Reply(_, Err(Refusal::RevisionMismatch(_))) => "refused by revision",
+                Effect::ValueChanged(..) => "watched changes of values",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
                 _ => "other effects",
             });

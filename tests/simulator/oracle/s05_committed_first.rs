@@ -63,6 +63,8 @@ impl CommittedFirst {
                 }
             }
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
+            // S17 looks into values.
+            Effect::WatchingValue(..) | Effect::ValueChanged(..) => Ok(()),
             Effect::Lost {
                 lock,
                 fencing_token,
@@ -118,6 +120,10 @@ impl CommittedFirst {
                 _ => Ok(()),
             },
             Answer::Renewed { .. } | Answer::Checked { .. } => Ok(()),
+            Answer::ValuePut(_)
+            | Answer::ValueDeleted(_)
+            | Answer::Value(_)
+            | Answer::Values { .. } => Ok(()),
         }
     }
 

@@ -117,7 +117,10 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
         effect.call() == request.call
             && matches!(
                 effect,
-                Effect::Queued(..) | Effect::Watching(..) | Effect::SessionOpened { .. }
+                Effect::Queued(..)
+                    | Effect::Watching(..)
+                    | Effect::WatchingValue(..)
+                    | Effect::SessionOpened { .. }
             )
     });
     let fits = match (&request.command, reply) {
@@ -128,7 +131,13 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             | Command::GiveBack { .. },
             reply,
         ) => reply.is_none(),
-        (Command::Acquire(_) | Command::Watch { .. } | Command::OpenSession { .. }, None) => stays,
+        (
+            Command::Acquire(_)
+            | Command::Watch { .. }
+            | Command::WatchValue { .. }
+            | Command::OpenSession { .. },
+            None,
+        ) => stays,
         (Command::Acquire(acquire), Some(Ok(Answer::Granted(granted)))) => {
             as_asked(acquire, granted) && !stays
         }
@@ -137,7 +146,12 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
         | (Command::Renew { .. } | Command::RenewLease { .. }, Some(Ok(Answer::Renewed { .. })))
         | (Command::Release { .. }, Some(Ok(Answer::Released)))
         | (Command::ForceRelease { .. }, Some(Ok(Answer::Forced(_))))
-        | (Command::RevokeLease { .. }, Some(Ok(Answer::Revoked(_)))) => true,
+        | (Command::RevokeLease { .. }, Some(Ok(Answer::Revoked(_))))
+        // S17 looks into these.
+        | (Command::PutValue { .. }, Some(Ok(Answer::ValuePut(_))))
+        | (Command::DeleteValue { .. }, Some(Ok(Answer::ValueDeleted(_))))
+        | (Command::GetValue { .. }, Some(Ok(Answer::Value(_))))
+        | (Command::ListValues { .. }, Some(Ok(Answer::Values { .. }))) => true,
         (Command::GetLock { lock }, Some(Ok(Answer::Lock(view)))) => view.name == *lock,
         (Command::CreateLease { ttl, .. }, Some(Ok(Answer::Lease(view)))) => view.ttl == *ttl,
         (Command::GetLease { id }, Some(Ok(Answer::Lease(view)))) => view.id == *id,
@@ -208,6 +222,22 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
         Refusal::LockNotFound(_) => {
             matches!(command, Command::Acquire(acquire) if acquire.must_exist)
         }
+        Refusal::ValueNotFound(_) => {
+            matches!(
+                command,
+                Command::GetValue { .. } | Command::DeleteValue { .. }
+            )
+        }
+        Refusal::RevisionMismatch(_) => matches!(
+            command,
+            Command::PutValue {
+                expected_revision: Some(_),
+                ..
+            } | Command::DeleteValue {
+                expected_revision: Some(_),
+                ..
+            }
+        ),
         Refusal::LeaseNotFound => matches!(
             command,
             Command::Acquire(Acquire {

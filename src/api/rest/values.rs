@@ -1,0 +1,206 @@
+//! Values: list, read, put, delete and follow.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use futures_util::stream::unfold;
+use serde::{Deserialize, Serialize};
+
+use super::events::{error_event, event, slow_reader, stream};
+use super::page::{PageRequest, page_token};
+use super::{ask, required};
+use crate::api::http::extract::{Caller, Fields, ValuePath};
+use crate::api::http::fields::{Base64, Revision, Ttl};
+use crate::api::http::params::VALUE_BODY_BYTES_MAX;
+use crate::api::http::view::{ValueJson, rfc3339};
+use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::{Api, request_id};
+use crate::core::{Answer, Command, ValueBytes, ValueEvent, ValueEventKind, check_ttl};
+use crate::shard::WatchNews;
+
+type Replied<T> = Result<Json<T>, HttpError>;
+
+#[derive(Serialize)]
+pub(super) struct ListResponse {
+    values: Vec<ValueJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    Caller(caller): Caller,
+    Fields(page): Fields<PageRequest>,
+) -> Replied<ListResponse> {
+    let command = Command::ListValues {
+        limit: page.limit()?,
+        after: page.after_name()?,
+        prefix: page.prefix.unwrap_or_default(),
+    };
+    match ask(&api, &caller.namespace, command).await? {
+        Answer::Values { values, more } => Ok(Json(ListResponse {
+            values: values.iter().map(ValueJson::from).collect(),
+            next_page_token: values
+                .last()
+                .filter(|_| more)
+                .map(|value| page_token(value.key.as_str())),
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+pub(super) async fn get(
+    State(api): State<Api>,
+    Caller(caller): Caller,
+    ValuePath(key): ValuePath,
+) -> Replied<ValueJson> {
+    match ask(&api, &caller.namespace, Command::GetValue { key }).await? {
+        Answer::Value(view) => Ok(Json(ValueJson::from(&view))),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutRequest {
+    value: Option<String>,
+    value_base64: Option<Base64>,
+    ttl: Option<Ttl>,
+    expected_revision: Option<Revision>,
+    request_id: Option<String>,
+}
+
+impl PutRequest {
+    fn bytes(value: Option<String>, base64: Option<Base64>) -> Result<ValueBytes, HttpError> {
+        match (value, base64) {
+            (Some(_), Some(_)) => {
+                let expected = "leave it out, or else `value_base64`";
+                Err(HttpError::invalid("value", expected))
+            }
+            (None, Some(Base64(bytes))) => Ok(ValueBytes::new(bytes)
+                .map_err(|error| HttpError::from(error).rename_field("value", "value_base64"))?),
+            (value, None) => Ok(ValueBytes::new(required("value", value)?)?),
+        }
+    }
+}
+
+/// What a change came to.
+#[derive(Serialize)]
+pub(super) struct PutResponse {
+    key: String,
+    revision: String,
+}
+
+pub(super) async fn put(
+    State(api): State<Api>,
+    Caller(caller): Caller,
+    ValuePath(key): ValuePath,
+    Fields(request): Fields<PutRequest, VALUE_BODY_BYTES_MAX>,
+) -> Replied<PutResponse> {
+    let command = Command::PutValue {
+        key: key.clone(),
+        bytes: PutRequest::bytes(request.value, request.value_base64)?,
+        ttl: match request.ttl {
+            None | Some(Ttl::None) => None,
+            Some(Ttl::Span(ttl)) => Some(check_ttl(ttl)?),
+        },
+        expected_revision: request.expected_revision.map(|revision| revision.0),
+        request_id: request_id(&request.request_id.unwrap_or_default())?,
+    };
+    match ask(&api, &caller.namespace, command).await? {
+        Answer::ValuePut(revision) => Ok(Json(PutResponse {
+            key: key.to_string(),
+            revision: revision.to_string(),
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteRequest {
+    expected_revision: Option<Revision>,
+    request_id: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DeleteResponse {
+    deleted: bool,
+    revision: String,
+}
+
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Caller(caller): Caller,
+    ValuePath(key): ValuePath,
+    Fields(request): Fields<DeleteRequest>,
+) -> Replied<DeleteResponse> {
+    let expected_revision = match request.expected_revision {
+        Some(Revision(0)) => {
+            let expected = "must be at least 1 here: no value can't be deleted";
+            return Err(HttpError::invalid("expected_revision", expected));
+        }
+        expected => expected.map(|revision| revision.0),
+    };
+    let command = Command::DeleteValue {
+        key,
+        expected_revision,
+        request_id: request_id(&request.request_id.unwrap_or_default())?,
+    };
+    match ask(&api, &caller.namespace, command).await? {
+        Answer::ValueDeleted(revision) => Ok(Json(DeleteResponse {
+            deleted: true,
+            revision: revision.to_string(),
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+#[derive(Serialize)]
+struct Change {
+    #[serde(flatten)]
+    value: ValueJson,
+    event_time: String,
+}
+
+fn change(news: &ValueEvent) -> super::events::Events {
+    let name = match news.kind {
+        ValueEventKind::Put => "put",
+        ValueEventKind::Deleted => "deleted",
+        ValueEventKind::Expired => "expired",
+    };
+    let change = Change {
+        value: ValueJson::from(&news.value),
+        event_time: rfc3339(news.at),
+    };
+    event(name, &change)
+}
+
+/// Follows what is under a key: `state`, then an event for every change; `error` ends it.
+pub(super) async fn watch(
+    State(api): State<Api>,
+    Caller(caller): Caller,
+    ValuePath(key): ValuePath,
+) -> Response {
+    let watch = api
+        .shard(&caller.namespace)
+        .watch_value(&caller.namespace, key.clone());
+    stream(unfold(Some(watch), move |watch| {
+        let key = key.clone();
+        async move {
+            let mut watch = watch?;
+            Some(match watch.next().await {
+                Some(WatchNews::ValueState(value)) => {
+                    let state = ValueJson::new(&key, value.as_ref());
+                    (event("state", &state), Some(watch))
+                }
+                Some(WatchNews::ValueChanged(news)) => (change(&news), Some(watch)),
+                Some(WatchNews::Failed(failure)) => (error_event(&failure.into()), None),
+                Some(WatchNews::State(_) | WatchNews::Changed(_)) => {
+                    (error_event(&unexpected_answer()), None)
+                }
+                None => (error_event(&slow_reader()), None),
+            })
+        }
+    }))
+}
