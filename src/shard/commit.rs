@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::news::{Amends, Wakers};
 use super::work::{Lost, OpenBatch, Stage};
 use super::{Failure, Inner, lock};
+use crate::core::limits::{LOCK_NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::core::{Change, State};
 use crate::store::{BATCH_BYTES_MAX, Batch, Epoch, ShardId, Store, StoreError};
 
@@ -18,9 +19,9 @@ const RECLAIM_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// From this size on a batch is committed in parts, cut between two applications.
 const PART_BYTES: usize = BATCH_BYTES_MAX / 2;
-/// The most bytes of one encoded change: twice what the limits of names, owners and metadata add up
-/// to. One application that puts out more than fits is cut between two changes.
-const CHANGE_BYTES_MAX: usize = 16 * 1024;
+/// More than the bytes of any encoded change: twice those of the largest, a value with its key. One
+/// application that puts out more than fits is cut between two changes.
+const CHANGE_BYTES_MAX: usize = 2 * (VALUE_BYTES_MAX + LOCK_NAME_BYTES_MAX);
 
 /// How many callers are told before they are woken: many at once keep their mutexes from being
 /// fought over, and the first must not wait for the last.
