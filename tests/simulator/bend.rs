@@ -100,23 +100,20 @@ impl World {
     pub fn bend_store(&mut self) {
         match self.fault {
             Some(Fault::ForgetRequests) => self.store.lose(|key| matches!(key, Key::Request(..))),
-            Some(Fault::RewindTokens) => {
-                let records = self.store.records();
-                let held = records.keys().filter_map(|key| match key {
+            Some(Fault::RewindTokens) => self.count_anew(
+                |key, _| match key {
                     Key::Grant(_, _, token) => Some(*token),
                     _ => None,
-                });
-                let highest = held.max().unwrap_or(0);
-                if let Some(Value::Shard(shard)) = records.get(&Key::Shard) {
-                    let mut shard = shard.clone();
-                    shard.last_fencing_token = highest;
-                    let value = Value::Shard(shard);
-                    self.store.put(Record {
-                        key: Key::Shard,
-                        value,
-                    });
-                }
-            }
+                },
+                |shard, token| shard.last_fencing_token = token,
+            ),
+            Some(Fault::RewindRevisions) => self.count_anew(
+                |_, value| match value {
+                    Value::Value(kept) => Some(kept.revision),
+                    _ => None,
+                },
+                |shard, revision| shard.last_revision = revision,
+            ),
             Some(Fault::ForgetRenewals) => {
                 let mut records: Vec<Record> = Vec::new();
                 for (key, value) in self.store.records() {
@@ -134,6 +131,25 @@ impl World {
                     .for_each(|record| self.store.put(record));
             }
             _ => {}
+        }
+    }
+
+    /// Makes a counter what the records there are come to, as if it were not kept by itself.
+    fn count_anew(
+        &mut self,
+        number: impl Fn(&Key, &Value) -> Option<u64>,
+        set: impl FnOnce(&mut ShardValue, u64),
+    ) {
+        let records = self.store.records();
+        let highest = records.iter().filter_map(|(key, value)| number(key, value));
+        let highest = highest.max().unwrap_or(0);
+        if let Some(Value::Shard(shard)) = records.get(&Key::Shard) {
+            let mut shard = shard.clone();
+            set(&mut shard, highest);
+            self.store.put(Record {
+                key: Key::Shard,
+                value: Value::Shard(shard),
+            });
         }
     }
 }

@@ -7,6 +7,8 @@ pub enum Fault {
     ReplyBeforeCommit,
     /// The highest fencing token is not kept over a crash.
     RewindTokens,
+    /// The highest revision of a value is not kept over a crash.
+    RewindRevisions,
     /// The first who is granted a lock from a line is told to the last in the line.
     Overtake,
     /// The core's clock jumps ahead, as a wall clock does.
@@ -17,6 +19,8 @@ pub enum Fault {
     ForgetDelete,
     /// What was granted does not reach the store.
     ForgetGrant,
+    /// What was put under a key does not reach the store.
+    ForgetValue,
     /// An acquire is applied twice.
     ApplyTwice,
     /// A wait that timed out is never told.
@@ -48,7 +52,10 @@ impl Fault {
     pub fn is_of_the_store(self) -> bool {
         matches!(
             self,
-            Fault::RewindTokens | Fault::ForgetRequests | Fault::ForgetRenewals
+            Fault::RewindTokens
+                | Fault::RewindRevisions
+                | Fault::ForgetRequests
+                | Fault::ForgetRenewals
         )
     }
 }
@@ -57,11 +64,13 @@ impl Fault {
 pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ReplyBeforeCommit, &["S5"]),
     (Fault::RewindTokens, &["S3"]),
+    (Fault::RewindRevisions, &["S17"]),
     (Fault::Overtake, &["S8"]),
     (Fault::ClockJump, &["S6"]),
     (Fault::ClockRunsWhileDown, &["S6"]),
     (Fault::ForgetDelete, &["S5"]),
     (Fault::ForgetGrant, &["S4"]),
+    (Fault::ForgetValue, &["S17"]),
     (Fault::ApplyTwice, &["S10"]),
     (Fault::SwallowTimeOut, &["S9", "S10"]),
     (Fault::ForgetRequests, &["S12"]),

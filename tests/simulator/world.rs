@@ -363,6 +363,10 @@ impl World {
                     key: Key::Grant(..),
                     ..
                 }) => self.has(Fault::ForgetGrant),
+                Change::Put(Record {
+                    key: Key::Value(..),
+                    ..
+                }) => self.has(Fault::ForgetValue),
                 _ => false,
             };
             if !forgotten {
