@@ -104,7 +104,11 @@ impl TokenTable {
     pub fn find(&self, token: &SecretString) -> Found {
         let hash = TokenHash::of(token);
         let look = || self.current().by_hash.get(&hash).cloned();
-        let found = look().or_else(|| self.reread(false).then(look).flatten());
+        let found = look().or_else(|| {
+            // Another may have read it in between: so look again, whoever did.
+            self.reread(false);
+            look()
+        });
         found.map_or(Found::Unknown, Found::Caller)
     }
 
@@ -197,6 +201,28 @@ mod tests {
 
     fn table(file: &TokensFile, open: bool) -> TokenTable {
         TokenTable::load(Vec::new(), Some(file.clone()), namespace("default"), open).unwrap()
+    }
+
+    #[test]
+    fn a_token_made_a_moment_ago_is_found_while_another_reads_the_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = TokensFile::new(temp.path());
+        let table = table(&file, true);
+        let barrier = std::sync::Barrier::new(2);
+        for _ in 0..100 {
+            let token = fresh_token().unwrap();
+            let hash = TokenHash::of(&token);
+            file.add(entry(&token)).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    table.refresh();
+                });
+                barrier.wait();
+                assert!(matches!(table.find(&token), Found::Caller(_)));
+            });
+            file.revoke(&hash.id()).unwrap();
+        }
     }
 
     #[test]
