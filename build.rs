@@ -2,10 +2,12 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "holdfast/v1/call_error.proto",
+    "holdfast/v1/fifo_service.proto",
     "holdfast/v1/lease_service.proto",
     "holdfast/v1/lock_service.proto",
+    "holdfast/v1/queue_service.proto",
     "holdfast/v1/session_service.proto",
     "holdfast/v1/value_service.proto",
 ];

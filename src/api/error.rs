@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tonic::Code;
 
-use crate::core::{HolderView, Invalid, LockName, LockView, Mismatch, Refusal};
+use crate::core::{HolderView, Invalid, LockName, LockView, Mismatch, Refusal, TicketEnd};
 use crate::shard::Failure;
 
 macro_rules! reasons {
@@ -70,6 +70,22 @@ reasons! {
     ValueNotFound => "VALUE_NOT_FOUND", NotFound, NOT_FOUND;
     /// The value has another revision than was expected.
     RevisionMismatch => "REVISION_MISMATCH", Aborted, CONFLICT;
+    /// There is no such FIFO.
+    FifoNotFound => "FIFO_NOT_FOUND", NotFound, NOT_FOUND;
+    /// There is a FIFO with this id.
+    FifoExists => "FIFO_EXISTS", AlreadyExists, CONFLICT;
+    /// The ticket is done or never was.
+    TicketNotFound => "TICKET_NOT_FOUND", NotFound, NOT_FOUND;
+    /// The ticket was not accepted or not done in time.
+    TicketLapsed => "TICKET_LAPSED", FailedPrecondition, GONE;
+    /// The ticket ended while the call waited for its turn.
+    TicketEnded => "TICKET_ENDED", Aborted, GONE;
+    /// The ticket's turn did not come in time.
+    TurnTimedOut => "TURN_TIMED_OUT", DeadlineExceeded, REQUEST_TIMEOUT;
+    /// The ticket's turn has not been accepted.
+    TicketNotAccepted => "TICKET_NOT_ACCEPTED", FailedPrecondition, CONFLICT;
+    /// The delivery has ended.
+    DeliveryEnded => "DELIVERY_ENDED", FailedPrecondition, CONFLICT;
     /// The lease has ended or never was.
     LeaseNotFound => "LEASE_NOT_FOUND", NotFound, NOT_FOUND;
     /// The lease ended meanwhile.
@@ -221,6 +237,48 @@ impl From<Refusal> for ApiError {
                     ..ApiError::new(Reason::RevisionMismatch, message)
                 }
             }
+            Refusal::FifoNotFound(id) => {
+                ApiError::new(Reason::FifoNotFound, format!("there is no FIFO {id}"))
+            }
+            Refusal::FifoExists(id) => {
+                ApiError::new(Reason::FifoExists, format!("there is a FIFO {id} already"))
+            }
+            Refusal::TicketNotFound(id) => ApiError::new(
+                Reason::TicketNotFound,
+                format!("the ticket {id} is done, was cancelled, or never was"),
+            ),
+            Refusal::TicketLapsed(id) => ApiError::new(
+                Reason::TicketLapsed,
+                format!("the ticket {id} was not accepted or not done in time"),
+            ),
+            Refusal::TicketEnded(id, end) => {
+                let how = match end {
+                    TicketEnd::Done => "was done",
+                    TicketEnd::Cancelled => "was cancelled",
+                    TicketEnd::Deleted => "ended with its FIFO",
+                };
+                ApiError::new(
+                    Reason::TicketEnded,
+                    format!("the ticket {id} {how} before its turn came"),
+                )
+            }
+            Refusal::TurnTimedOut(id, standing) => ApiError::new(
+                Reason::TurnTimedOut,
+                format!(
+                    "the turn of the ticket {id} did not come in time; it stays in line, at position {}",
+                    standing.position
+                ),
+            ),
+            Refusal::TicketNotAccepted(id) => ApiError::new(
+                Reason::TicketNotAccepted,
+                format!("the turn of the ticket {id} has not been accepted: wait for it first"),
+            ),
+            Refusal::DeliveryEnded(queue) => ApiError::new(
+                Reason::DeliveryEnded,
+                format!(
+                    "the receipt is not of a current delivery of the queue {queue}: the item was acknowledged, returned, or not acknowledged in time"
+                ),
+            ),
             Refusal::LeaseNotFound => ApiError {
                 field: Some("lease_id"),
                 ..ApiError::new(Reason::LeaseNotFound, "the lease has ended or never was")

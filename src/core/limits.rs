@@ -64,6 +64,64 @@ pub const WATCHERS_PER_VALUE_MAX: usize = 4_096;
 /// that reaches it.
 pub const VALUE_PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// The longest id of a FIFO, in bytes.
+pub const FIFO_ID_BYTES_MAX: usize = 512;
+/// The longest timeout of a FIFO or ticket.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long one call waits for a ticket's turn where its FIFO's maker did not say.
+pub const WAIT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(6 * 3600);
+/// How long a turn waits to be accepted where the FIFO's maker did not say.
+pub const ACCEPT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// How long the work may take where the FIFO's maker did not say.
+pub const DONE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// How long an unused FIFO stays where its maker did not say.
+pub const FIFO_DESTROY_AFTER_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most tickets of one FIFO that are served at once.
+pub const CONCURRENCY_MAX: u32 = 10_000;
+/// The most FIFOs in one namespace.
+pub const FIFOS_PER_NAMESPACE_MAX: usize = 1_000_000;
+/// The most living tickets of one FIFO: deleting it ends them all in one commit.
+pub const TICKETS_PER_FIFO_MAX: usize = 65_536;
+/// The most tickets, lapsed ones included, in one namespace.
+pub const TICKETS_PER_NAMESPACE_MAX: usize = 4_000_000;
+/// The most calls that wait for one ticket's turn.
+pub const CALLS_PER_TICKET_MAX: usize = 64;
+/// How long a lapsed ticket is remembered, so that its owner learns what became of it.
+pub const LAPSED_MEMORY: Duration = Duration::from_secs(3600);
+/// The most lapsed tickets of one FIFO that are remembered; the oldest are forgotten first.
+pub const LAPSED_PER_FIFO_MAX: usize = 4_096;
+/// The most tickets that a view of a FIFO shows.
+pub const TICKETS_SHOWN_MAX: usize = 100;
+
+/// The longest name of a queue, in bytes.
+pub const QUEUE_NAME_BYTES_MAX: usize = 512;
+/// The shortest time to acknowledge an item.
+pub const ACK_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// The longest time to acknowledge an item.
+pub const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The time to acknowledge an item of a stream whose consumer named none.
+pub const ACK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// The most deliveries that a queue can be told to allow.
+pub const DELIVERIES_MAX_MAX: u32 = 10_000;
+/// After so many deliveries an item of a queue that was not configured goes to the dead letters.
+pub const DELIVERIES_MAX_DEFAULT: u32 = 20;
+/// The most queues in one namespace.
+pub const QUEUES_PER_NAMESPACE_MAX: usize = 1_000_000;
+/// The most items of one namespace's queues, dead ones included.
+pub const ITEMS_PER_NAMESPACE_MAX: usize = 4_000_000;
+/// The most bytes of one namespace's items: all of them are in memory.
+pub const ITEM_BYTES_PER_NAMESPACE_MAX: usize = 1024 * 1024 * 1024;
+/// The most calls and streams that consume one queue.
+pub const CONSUMERS_PER_QUEUE_MAX: usize = 65_536;
+/// The most items that a stream's consumer may have without an acknowledgement.
+pub const CONSUME_WINDOW_MAX: u32 = 1_000;
+/// The same, where the consumer named no window.
+pub const CONSUME_WINDOW_DEFAULT: u32 = 100;
+/// About the most bytes of items that a stream's consumer is sent without an acknowledgement.
+pub const CONSUME_WINDOW_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The most items that one call removes or puts back in line: all of them in one commit.
+pub const PURGE_MAX: usize = 10_000;
+
 /// How long the outcome of a call with a request id is remembered.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 /// The most outcomes remembered in one namespace; more calls with a request id are refused.

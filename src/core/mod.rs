@@ -6,12 +6,14 @@
 //! commands give the same state, and a simulator can drive it through years in seconds.
 
 mod command;
+mod fifo;
 mod lease;
 pub mod limits;
 mod line;
 mod load;
 mod lock;
 mod name;
+mod queue;
 mod record;
 mod request;
 mod state;

@@ -88,6 +88,14 @@ text_type!(
     ValueKey, "key", 1, VALUE_KEY_BYTES_MAX
 );
 text_type!(
+    /// The id of a FIFO: 1 to 512 bytes without control characters.
+    FifoId, "fifo", 1, FIFO_ID_BYTES_MAX
+);
+text_type!(
+    /// The name of a queue: 1 to 512 bytes without control characters.
+    QueueName, "queue", 1, QUEUE_NAME_BYTES_MAX
+);
+text_type!(
     /// What makes a retry safe: 1 to 128 bytes without control characters.
     RequestId, "request_id", 1, REQUEST_ID_BYTES_MAX
 );
@@ -141,6 +149,23 @@ impl std::fmt::Debug for LeaseId {
     // The id is a capability, so logs get only its first quarter.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LeaseId({:08x}…)", self.0 >> 96)
+    }
+}
+
+/// The id of a ticket: a random UUID, which is also what proves the right to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TicketId(pub u128);
+
+impl std::fmt::Display for TicketId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        uuid::Uuid::from_u128(self.0).fmt(f)
+    }
+}
+
+impl std::fmt::Debug for TicketId {
+    // The id is a capability, so logs get only its first quarter.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TicketId({:08x}…)", self.0 >> 96)
     }
 }
 
@@ -253,6 +278,48 @@ pub fn check_ttl(ttl: Duration) -> Result<Duration, Invalid> {
 /// Checks a wait in line: 0 to 24 h.
 pub fn check_wait(wait: Duration) -> Result<Duration, Invalid> {
     check_span("wait", wait, Duration::ZERO, WAIT_MAX)
+}
+
+/// Checks a timeout of a FIFO or ticket: more than 0, and at most 365 d.
+pub fn check_timeout(field: &'static str, span: Duration) -> Result<Duration, Invalid> {
+    check_span(field, span, Duration::from_nanos(1), TIMEOUT_MAX)
+}
+
+/// Checks the time to acknowledge an item: 100 ms to 7 d.
+pub fn check_ack_timeout(span: Duration) -> Result<Duration, Invalid> {
+    check_span("ack_timeout", span, ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX)
+}
+
+/// Checks how many tickets of a FIFO are served at once: 1 to 10,000, where 0 stands for 1.
+pub fn check_concurrency(concurrency: u32) -> Result<u32, Invalid> {
+    match concurrency {
+        0 => Ok(1),
+        n => check_number("concurrency", n, CONCURRENCY_MAX),
+    }
+}
+
+/// Checks after how many deliveries an item is dead: 1 to 10,000, where 0 stands for never.
+pub fn check_deliveries_max(deliveries: u32) -> Result<Option<u32>, Invalid> {
+    match deliveries {
+        0 => Ok(None),
+        n => check_number("deliveries_max", n, DELIVERIES_MAX_MAX).map(Some),
+    }
+}
+
+/// Checks how many items a consumer may have without an acknowledgement: 1 to 1,000, where 0 stands
+/// for 100.
+pub fn check_window(window: u32) -> Result<u32, Invalid> {
+    match window {
+        0 => Ok(CONSUME_WINDOW_DEFAULT),
+        n => check_number("window", n, CONSUME_WINDOW_MAX),
+    }
+}
+
+fn check_number(field: &'static str, n: u32, max: u32) -> Result<u32, Invalid> {
+    if n > max {
+        return Err(Invalid::new(field, format!("must be 1 to {max}, is {n}")));
+    }
+    Ok(n)
 }
 
 /// Checks for how long a reserved lock stays unused: 1 s to 365 d.

@@ -398,6 +398,8 @@ impl State {
                 out.answer(call, answer);
             }
             Command::WatchValue { key } => self.watch_value(call, space, key, out),
+            Command::Fifo(command) => self.fifo(call, space, command, out),
+            Command::Queue(command) => self.queue(call, space, command, out),
             Command::OpenSession { lease } => self.open_session(call, space, lease, out),
             Command::Touch { session } => {
                 if let Some(CallRole::Session(lease)) = self.calls.get(&session) {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::news::{Reached, give_back, replace_waker};
 use super::{Failure, Shard, lock};
-use crate::core::{Answer, CallId, Command, Namespace};
+use crate::core::{Answer, CallId, Command, Namespace, Standing};
 
 /// The outcome of a call.
 pub type Outcome = Result<Answer, Failure>;
@@ -18,8 +18,8 @@ pub type Outcome = Result<Answer, Failure>;
 /// What a waiting caller is told next.
 #[derive(Debug)]
 pub enum Progress {
-    /// It stands in line, at this position counted from 1.
-    Queued(u32),
+    /// It stands in line there.
+    Queued(Standing),
     /// It has its answer; there is no more.
     Done(Outcome),
 }
@@ -32,7 +32,7 @@ pub(super) struct Slot {
 
 #[derive(Default)]
 struct SlotState {
-    position: Option<u32>,
+    standing: Option<Standing>,
     outcome: Option<Outcome>,
     waker: Option<Waker>,
     gone: bool,
@@ -51,9 +51,9 @@ impl Slot {
     }
 
     /// Tells a position; returns who has to be woken.
-    pub(super) fn queued(&self, position: u32) -> Option<Waker> {
+    pub(super) fn queued(&self, standing: Standing) -> Option<Waker> {
         let mut state = lock(&self.state);
-        state.position = Some(position);
+        state.standing = Some(standing);
         state.waker.take()
     }
 
@@ -101,8 +101,8 @@ impl Call {
             self.taken = true;
             return Poll::Ready(Progress::Done(outcome));
         }
-        if let Some(position) = state.position.take() {
-            return Poll::Ready(Progress::Queued(position));
+        if let Some(standing) = state.standing.take() {
+            return Poll::Ready(Progress::Queued(standing));
         }
         let replaced = replace_waker(&mut state.waker, cx);
         drop(state);

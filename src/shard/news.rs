@@ -13,7 +13,7 @@ use super::Failure;
 use super::call::{Outcome, Slot};
 use super::session::{Outbox, SessionNews};
 use super::watch::{CutOff, Feed, WatchNews};
-use crate::core::{Answer, CallId, Command, Effect, Namespace};
+use crate::core::{Answer, CallId, Command, Effect, Namespace, Standing};
 
 /// How the shard reaches whoever called.
 pub(super) enum Caller {
@@ -45,7 +45,14 @@ impl Caller {
                 News::Done(slot.clone(), outcome.map_err(Failure::from))
             }
             (Caller::Call(slot), Effect::Queued(_, _, position)) => {
-                News::Queued(slot.clone(), position)
+                let standing = Standing {
+                    position,
+                    time_to_go: None,
+                };
+                News::Queued(slot.clone(), standing)
+            }
+            (Caller::Call(slot), Effect::InLine(_, standing)) => {
+                News::Queued(slot.clone(), standing)
             }
             (Caller::Watch(feed), Effect::Watching(_, view)) => {
                 News::Watch(feed.clone(), call, WatchNews::State(view))
@@ -112,7 +119,7 @@ impl Caller {
 /// One piece of news, and for whom.
 pub(super) enum News {
     Done(Arc<Slot>, Outcome),
-    Queued(Arc<Slot>, u32),
+    Queued(Arc<Slot>, Standing),
     Watch(Arc<Feed>, CallId, WatchNews),
     Session(Arc<Outbox>, SessionNews),
 }
@@ -128,8 +135,8 @@ impl News {
                 }
                 Reached::Nobody(outcome) => Amends::of_outcome(slot.namespace(), &outcome),
             },
-            News::Queued(slot, position) => {
-                wakers.add(slot.queued(position));
+            News::Queued(slot, standing) => {
+                wakers.add(slot.queued(standing));
                 None
             }
             News::Watch(feed, call, news) => match feed.push(news) {

@@ -201,9 +201,10 @@ impl Stream for Grab {
             return Poll::Ready(None);
         };
         let event = match ready!(call.poll_progress(cx)) {
-            Progress::Queued(position) => {
-                Ok(Event::Queued(convert::position(&this.lock, position)))
-            }
+            Progress::Queued(standing) => Ok(Event::Queued(convert::position(
+                &this.lock,
+                standing.position,
+            ))),
             Progress::Done(outcome) => {
                 this.call = None;
                 match outcome {

@@ -45,8 +45,8 @@ pub(super) fn acquire(api: Api, namespace: Namespace, acquire: Acquire) -> Respo
         async move {
             let mut call = call?;
             Some(match call.progress().await {
-                Progress::Queued(position) => {
-                    let lock = lock.as_str();
+                Progress::Queued(standing) => {
+                    let (lock, position) = (lock.as_str(), standing.position);
                     (event("queued", &Queued { lock, position }), Some(call))
                 }
                 Progress::Done(Ok(Answer::Granted(granted))) => {

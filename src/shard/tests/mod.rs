@@ -173,7 +173,7 @@ fn told(call: &mut Call) -> Option<Outcome> {
 /// The position that a call stands at by now.
 fn queued(call: &mut Call) -> u32 {
     match block_on(call.progress()) {
-        Progress::Queued(position) => position,
+        Progress::Queued(standing) => standing.position,
         other => panic!("{other:?}"),
     }
 }

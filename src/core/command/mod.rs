@@ -1,9 +1,18 @@
 //! All that can be asked of the core, and all that it can answer or tell.
 
+mod fifo;
+mod queue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueBytes, ValueKey};
+pub use fifo::*;
+pub use queue::*;
+
+use super::name::{
+    About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueBytes,
+    ValueKey,
+};
 use super::time::WallTime;
 
 /// Numbers a call. The shard gives every call a new one; the core answers under it.
@@ -250,6 +259,10 @@ pub enum Command {
         /// The key.
         key: ValueKey,
     },
+    /// Asks something of FIFOs.
+    Fifo(FifoCommand),
+    /// Asks something of queues.
+    Queue(QueueCommand),
     /// Opens a session, which lasts until this call is cancelled or its lease ends: then
     /// [`Effect::SessionEnded`]. Told at once: [`Effect::SessionOpened`], or a refusal.
     OpenSession {
@@ -446,6 +459,10 @@ pub enum Answer {
         /// Whether there are more behind the last one.
         more: bool,
     },
+    /// An answer about FIFOs.
+    Fifo(FifoAnswer),
+    /// An answer about queues.
+    Queue(QueueAnswer),
 }
 
 /// Why a call was refused. A refused call changed nothing.
@@ -465,6 +482,22 @@ pub enum Refusal {
     ValueNotFound(ValueKey),
     /// The value has another revision than was expected.
     RevisionMismatch(Box<Mismatch>),
+    /// There is no such FIFO.
+    FifoNotFound(FifoId),
+    /// There is a FIFO with this id.
+    FifoExists(FifoId),
+    /// The ticket is done or never was.
+    TicketNotFound(TicketId),
+    /// The ticket was not accepted or not done in time.
+    TicketLapsed(TicketId),
+    /// The ticket ended while the call waited for its turn.
+    TicketEnded(TicketId, TicketEnd),
+    /// The ticket's turn did not come while the call waited; it stays in line.
+    TurnTimedOut(TicketId, Standing),
+    /// The ticket's turn has not been accepted.
+    TicketNotAccepted(TicketId),
+    /// The delivery was acknowledged, returned, or not acknowledged in time.
+    DeliveryEnded(QueueName),
     /// The lease has ended or never was.
     LeaseNotFound,
     /// The lease ended while the caller stood in line.
@@ -482,6 +515,15 @@ pub enum Refusal {
         /// How many are allowed.
         max: usize,
     },
+}
+
+/// A place in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Counted from 1.
+    pub position: u32,
+    /// About how long it will take; `None`: no history tells.
+    pub time_to_go: Option<Duration>,
 }
 
 /// What happened to a holder.
@@ -549,6 +591,10 @@ pub enum Effect {
     WatchingValue(CallId, Option<ValueView>),
     /// The next news of a call that watches a value.
     ValueChanged(CallId, Arc<ValueEvent>),
+    /// Where the ticket of a waiting call stands in line.
+    InLine(CallId, Standing),
+    /// The next item of a call that consumes a queue.
+    Delivered(CallId, Delivered),
     /// A session call is open.
     SessionOpened {
         /// The session's call.
@@ -588,6 +634,8 @@ impl Effect {
             | Effect::Changed(call, _)
             | Effect::WatchingValue(call, _)
             | Effect::ValueChanged(call, _)
+            | Effect::InLine(call, _)
+            | Effect::Delivered(call, _)
             | Effect::SessionOpened { session: call, .. }
             | Effect::Lost { session: call, .. }
             | Effect::SessionEnded { session: call, .. } => *call,
