@@ -12,6 +12,7 @@ mod line;
 mod load;
 mod lock;
 mod name;
+mod page;
 mod record;
 mod request;
 mod state;
