@@ -7,6 +7,7 @@ pub mod error;
 mod grant_token;
 pub mod grpc;
 pub mod http;
+mod page;
 pub mod rest;
 
 use std::hash::{Hash, Hasher};

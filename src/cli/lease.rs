@@ -12,11 +12,10 @@ use tokio::time::Instant;
 use super::client::{Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
-use super::lock::{PageArgs, more};
+use super::listing::{self, PageArgs};
 use super::output::Output;
 use super::views;
 use crate::api::Reason;
-use crate::core::limits::PAGE_SIZE_MAX;
 use crate::proto::v1::{
     CreateLeaseRequest, GetLeaseRequest, ListLeasesRequest, RenewLeaseRequest, RenewLeaseResponse,
     RevokeLeaseRequest,
@@ -245,27 +244,19 @@ async fn get(client: &Client, output: Output, args: GetArgs) -> Result<(), CliEr
 }
 
 async fn list(client: &Client, output: Output, args: ListArgs) -> Result<(), CliError> {
-    let mut listing = Leases {
-        leases: Vec::new(),
-        next_page_token: args.page.page_token,
-    };
-    let mut left = args.page.limit;
-    while left > 0 {
+    let ask = async |page_size, page_token| {
         let request = ListLeasesRequest {
-            page_size: left.min(PAGE_SIZE_MAX as u32),
-            page_token: std::mem::take(&mut listing.next_page_token),
+            page_size,
+            page_token,
         };
         let page = client.ask(client.leases().list_leases(request)).await?;
-        left = left.saturating_sub(page.leases.len() as u32);
-        listing
-            .leases
-            .extend(page.leases.into_iter().map(Into::into));
-        listing.next_page_token = page.next_page_token;
-        if listing.next_page_token.is_empty() {
-            break;
-        }
-    }
-    output.answer(&listing)
+        Ok((page.leases, page.next_page_token))
+    };
+    let (leases, next_page_token) = args.page.read(ask).await?;
+    output.answer(&Leases {
+        leases,
+        next_page_token,
+    })
 }
 
 async fn keep_alive(client: &Client, output: Output, args: KeepAliveArgs) -> Result<(), CliError> {
@@ -376,13 +367,6 @@ struct Leases {
 
 impl Display for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.leases.is_empty() {
-            return f.write_str("no leases");
-        }
-        for (index, lease) in self.leases.iter().enumerate() {
-            let line_break = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_break}{lease}")?;
-        }
-        more(f, &self.next_page_token)
+        listing::write(f, "leases", &self.leases, &self.next_page_token)
     }
 }

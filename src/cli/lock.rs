@@ -11,11 +11,11 @@ use super::acquire::{self, AcquireArgs};
 use super::client::{Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES, Exit};
 use super::input;
+use super::listing::{self, PageArgs};
 use super::output::Output;
 use super::views;
 use crate::api::Reason;
 use crate::core::Invalid;
-use crate::core::limits::PAGE_SIZE_MAX;
 use crate::proto::v1::{
     CheckGrantRequest, ForceReleaseLockRequest, GetLockRequest, ListLocksRequest,
     ReleaseLockRequest, RenewLockRequest, ReserveLockRequest, WatchLockRequest,
@@ -124,23 +124,6 @@ struct ListArgs {
 
     #[command(flatten)]
     page: PageArgs,
-}
-
-/// How much of a listing.
-#[derive(Args, Debug)]
-pub struct PageArgs {
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub limit: u32,
-
-    /// Where to go on: the next_page_token of an earlier listing
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub page_token: String,
 }
 
 /// Follow a lock: its state, and then every change of its holders, until Ctrl-C
@@ -268,26 +251,20 @@ async fn get(client: &Client, output: Output, args: GetArgs) -> Result<(), CliEr
 }
 
 async fn list(client: &Client, output: Output, args: ListArgs) -> Result<(), CliError> {
-    let mut listing = Locks {
-        locks: Vec::new(),
-        next_page_token: args.page.page_token,
-    };
-    let mut left = args.page.limit;
-    while left > 0 {
+    let ask = async |page_size, page_token| {
         let request = ListLocksRequest {
             prefix: args.prefix.clone(),
-            page_size: left.min(PAGE_SIZE_MAX as u32),
-            page_token: std::mem::take(&mut listing.next_page_token),
+            page_size,
+            page_token,
         };
         let page = client.ask(client.locks().list_locks(request)).await?;
-        left = left.saturating_sub(page.locks.len() as u32);
-        listing.locks.extend(page.locks.into_iter().map(Into::into));
-        listing.next_page_token = page.next_page_token;
-        if listing.next_page_token.is_empty() {
-            break;
-        }
-    }
-    output.answer(&listing)
+        Ok((page.locks, page.next_page_token))
+    };
+    let (locks, next_page_token) = args.page.read(ask).await?;
+    output.answer(&Locks {
+        locks,
+        next_page_token,
+    })
 }
 
 async fn watch(client: &Client, output: Output, args: WatchArgs) -> Result<(), CliError> {
@@ -427,22 +404,12 @@ struct Locks {
 
 impl Display for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.locks.is_empty() {
-            return f.write_str("no locks");
-        }
-        for (index, lock) in self.locks.iter().enumerate() {
-            let line_break = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_break}{}", lock.summary())?;
-        }
-        more(f, &self.next_page_token)
-    }
-}
-
-/// Tells that a listing goes on.
-pub fn more(f: &mut fmt::Formatter<'_>, next_page_token: &str) -> fmt::Result {
-    match next_page_token {
-        "" => Ok(()),
-        token => write!(f, "\nthere are more: --page-token {token}"),
+        listing::write(
+            f,
+            "locks",
+            self.locks.iter().map(views::Lock::summary),
+            &self.next_page_token,
+        )
     }
 }
 

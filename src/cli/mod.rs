@@ -8,6 +8,7 @@ mod completions;
 mod error;
 mod input;
 mod lease;
+mod listing;
 mod lock;
 mod output;
 mod serve;

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::client::{Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
-use super::lock::{PageArgs, more};
+use super::listing::{self, PageArgs};
 use super::output::Output;
 use super::views;
 use crate::api::Reason;
 use crate::api::http::view::ValueJson;
 use crate::core::Invalid;
-use crate::core::limits::{PAGE_SIZE_MAX, VALUE_BYTES_MAX};
+use crate::core::limits::VALUE_BYTES_MAX;
 use crate::proto::v1::watch_value_response::Event;
 use crate::proto::v1::{
     self, CompareAndSetValueRequest, DeleteValueRequest, GetValueRequest, ListValuesRequest,
@@ -237,28 +237,20 @@ async fn delete(client: &Client, output: Output, args: DeleteArgs) -> Result<(),
 }
 
 async fn list(client: &Client, output: Output, args: ListArgs) -> Result<(), CliError> {
-    let mut listing = Values {
-        values: Vec::new(),
-        next_page_token: args.page.page_token,
-    };
-    let mut left = args.page.limit;
-    while left > 0 {
+    let ask = async |page_size, page_token| {
         let request = ListValuesRequest {
             prefix: args.prefix.clone(),
-            page_size: left.min(PAGE_SIZE_MAX as u32),
-            page_token: std::mem::take(&mut listing.next_page_token),
+            page_size,
+            page_token,
         };
         let page = client.ask(client.values().list_values(request)).await?;
-        left = left.saturating_sub(page.values.len() as u32);
-        listing
-            .values
-            .extend(page.values.into_iter().map(Into::into));
-        listing.next_page_token = page.next_page_token;
-        if listing.next_page_token.is_empty() {
-            break;
-        }
-    }
-    output.answer(&listing)
+        Ok((page.values, page.next_page_token))
+    };
+    let (values, next_page_token) = args.page.read(ask).await?;
+    output.answer(&Values {
+        values,
+        next_page_token,
+    })
 }
 
 async fn watch(client: &Client, output: Output, args: WatchArgs) -> Result<(), CliError> {
@@ -377,14 +369,7 @@ struct Values {
 
 impl Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.values.is_empty() {
-            return f.write_str("no values");
-        }
-        for (index, value) in self.values.iter().enumerate() {
-            let line_break = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_break}{value}")?;
-        }
-        more(f, &self.next_page_token)
+        listing::write(f, "values", &self.values, &self.next_page_token)
     }
 }
 

@@ -13,6 +13,7 @@ mod line;
 mod load;
 mod lock;
 mod name;
+mod page;
 mod queue;
 mod record;
 mod request;

@@ -6,13 +6,13 @@
 //! A value's end is committed with the value, and nothing prolongs it; so it needs no rule of its own
 //! after a restart, as the core's time is never ahead of what was served.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::*;
 use super::limits::*;
 use super::name::{RequestId, ValueBytes, ValueKey};
+use super::page::{named, page};
 use super::record::{self, Key, Value};
 use super::request::{Done, Kind, Recall};
 use super::state::{CallRole, Out, SpaceIx, State, ValueIx};
@@ -162,26 +162,14 @@ impl State {
         after: Option<&str>,
         limit: usize,
     ) -> Answer {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut found = self
-            .space_of(space)
-            .values
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.as_str().starts_with(prefix))
-            .peekable();
-        let mut values = Vec::new();
+        let found = named(&self.space_of(space).values, prefix, after);
         let mut bytes = 0;
-        while values.len() < limit && bytes < VALUE_PAGE_BYTES_MAX {
-            let Some((_, index)) = found.next() else {
-                break;
-            };
+        let fitting = found.clone().take(limit).take_while(|index| {
+            let has_room = bytes < VALUE_PAGE_BYTES_MAX;
             bytes += self.values[*index].weight();
-            values.push(self.view_value(*index));
-        }
-        let more = found.peek().is_some();
+            has_room
+        });
+        let (values, more) = page(found, fitting.count(), |index| self.view_value(index));
         Answer::Values { values, more }
     }
 

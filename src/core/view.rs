@@ -5,6 +5,7 @@ use std::ops::Bound;
 use super::command::*;
 use super::limits::*;
 use super::name::{LeaseId, LockName};
+use super::page::{named, page};
 use super::state::{Grant, GrantIx, KeptBy, LeaseIx, LockIx, SpaceIx, State};
 
 impl State {
@@ -87,21 +88,8 @@ impl State {
         after: Option<&str>,
         limit: usize,
     ) -> Answer {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut found = self
-            .space_of(space)
-            .locks
-            .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|(name, _)| name.as_str().starts_with(prefix));
-        let locks = found
-            .by_ref()
-            .take(limit)
-            .map(|(_, lock)| self.view_lock(*lock))
-            .collect();
-        let more = found.next().is_some();
+        let found = named(&self.space_of(space).locks, prefix, after);
+        let (locks, more) = page(found, limit, |lock| self.view_lock(lock));
         Answer::Locks { locks, more }
     }
 
@@ -112,13 +100,8 @@ impl State {
         limit: usize,
     ) -> Answer {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut found = self.space_of(space).leases.range((from, Bound::Unbounded));
-        let leases = found
-            .by_ref()
-            .take(limit)
-            .map(|(_, lease)| self.view_lease(*lease))
-            .collect();
-        let more = found.next().is_some();
+        let found = self.space_of(space).leases.range((from, Bound::Unbounded));
+        let (leases, more) = page(found, limit, |(_, lease)| self.view_lease(*lease));
         Answer::Leases { leases, more }
     }
 

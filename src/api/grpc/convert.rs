@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
 
 use super::PAGE_BYTES_MAX;
+use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token};
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
     DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX,
@@ -204,21 +203,20 @@ pub(super) fn force_release(request: &v1::ForceReleaseLockRequest) -> Result<Com
 }
 
 pub(super) fn list_locks(request: v1::ListLocksRequest) -> Result<Command, Invalid> {
-    if request.prefix.len() > LOCK_NAME_BYTES_MAX {
-        let expected = format!(
-            "must have at most {LOCK_NAME_BYTES_MAX} bytes, has {}",
-            request.prefix.len()
-        );
-        return Err(Invalid::new("prefix", expected));
-    }
     Ok(Command::ListLocks {
-        prefix: request.prefix,
-        after: read_page_token(&request.page_token, |bytes| {
-            let name = std::str::from_utf8(bytes).ok()?;
-            LockName::new(name).ok().map(|_| name.to_owned())
-        })?,
+        prefix: prefix(request.prefix, LOCK_NAME_BYTES_MAX)?,
+        after: after_name(&request.page_token, LockName::new)?,
         limit: check_page_size(request.page_size)?,
     })
+}
+
+/// Checks what the names or keys listed begin with: they have at most `max` bytes.
+pub(super) fn prefix(prefix: String, max: usize) -> Result<String, Invalid> {
+    if prefix.len() > max {
+        let expected = format!("must have at most {max} bytes, has {}", prefix.len());
+        return Err(Invalid::new("prefix", expected));
+    }
+    Ok(prefix)
 }
 
 pub(super) fn create_lease(
@@ -235,33 +233,9 @@ pub(super) fn create_lease(
 
 pub(super) fn list_leases(request: &v1::ListLeasesRequest) -> Result<Command, Invalid> {
     Ok(Command::ListLeases {
-        after: read_page_token(&request.page_token, |bytes| {
-            let id: [u8; 16] = bytes.try_into().ok()?;
-            Some(LeaseId(u128::from_be_bytes(id)))
-        })?,
+        after: after_lease(&request.page_token)?,
         limit: check_page_size(request.page_size)?,
     })
-}
-
-/// Where the page before ended; an empty token: at the start.
-pub(super) fn read_page_token<T>(
-    token: &str,
-    read: impl FnOnce(&[u8]) -> Option<T>,
-) -> Result<Option<T>, Invalid> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    URL_SAFE_NO_PAD
-        .decode(token)
-        .ok()
-        .and_then(|bytes| read(&bytes))
-        .map(Some)
-        .ok_or_else(|| {
-            Invalid::new(
-                "page_token",
-                "must be empty, or a next_page_token of the same listing",
-            )
-        })
 }
 
 /// As many entries as fit into one message, at least one, and the token of the next page.
@@ -287,9 +261,8 @@ pub(super) fn page<T: Message>(
 
 pub(super) fn locks_page(locks: Vec<LockView>, more: bool) -> v1::ListLocksResponse {
     let locks = locks.into_iter().map(lock).collect();
-    let (locks, next_page_token) = page(locks, more, |lock: &v1::Lock| {
-        URL_SAFE_NO_PAD.encode(&lock.name)
-    });
+    let (locks, next_page_token) =
+        page(locks, more, |lock: &v1::Lock| after_name_token(&lock.name));
     v1::ListLocksResponse {
         locks,
         next_page_token,
@@ -299,8 +272,7 @@ pub(super) fn locks_page(locks: Vec<LockView>, more: bool) -> v1::ListLocksRespo
 pub(super) fn leases_page(leases: Vec<LeaseView>, more: bool) -> v1::ListLeasesResponse {
     let leases = leases.into_iter().map(lease).collect();
     let (leases, next_page_token) = page(leases, more, |lease: &v1::Lease| {
-        let id = lease_id(&lease.lease_id).map_or(0, |id| id.0);
-        URL_SAFE_NO_PAD.encode(id.to_be_bytes())
+        after_lease_token(lease_id(&lease.lease_id).unwrap_or(LeaseId(0)))
     });
     v1::ListLeasesResponse {
         leases,

@@ -3,13 +3,12 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::deadline::UntilDeadline;
 use super::{Caller, convert, error};
+use crate::api::page::{after_name, after_name_token};
 use crate::api::{Api, ApiError, Reason, request_id};
 use crate::core::limits::VALUE_KEY_BYTES_MAX;
 use crate::core::{
@@ -65,9 +64,8 @@ impl value_service_server::ValueService for Values {
         match caller.ask(&self.0, command).await? {
             Answer::Values { values, more } => {
                 let values = values.iter().map(value).collect();
-                let (values, next_page_token) = convert::page(values, more, |last: &v1::Value| {
-                    URL_SAFE_NO_PAD.encode(&last.key)
-                });
+                let (values, next_page_token) =
+                    convert::page(values, more, |last: &v1::Value| after_name_token(&last.key));
                 Ok(Response::new(ListValuesResponse {
                     values,
                     next_page_token,
@@ -82,14 +80,7 @@ impl value_service_server::ValueService for Values {
         request: Request<PutValueRequest>,
     ) -> Result<Response<PutValueResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
-        let command = Command::PutValue {
-            key: ValueKey::new(&request.key)?,
-            bytes: ValueBytes::new(request.value)?,
-            ttl: convert::ttl(request.ttl)?,
-            expected_revision: None,
-            request_id: request_id(&request.request_id)?,
-        };
+        let command = put(request.into_inner(), None)?;
         let revision = self.put(&caller, command).await?;
         Ok(Response::new(PutValueResponse { revision }))
     }
@@ -100,13 +91,14 @@ impl value_service_server::ValueService for Values {
     ) -> Result<Response<CompareAndSetValueResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let command = Command::PutValue {
-            key: ValueKey::new(&request.key)?,
-            bytes: ValueBytes::new(request.value)?,
-            ttl: convert::ttl(request.ttl)?,
-            expected_revision: Some(request.expected_revision),
-            request_id: request_id(&request.request_id)?,
+        let expected_revision = Some(request.expected_revision);
+        let request = PutValueRequest {
+            key: request.key,
+            value: request.value,
+            ttl: request.ttl,
+            request_id: request.request_id,
         };
+        let command = put(request, expected_revision)?;
         let revision = self.put(&caller, command).await?;
         Ok(Response::new(CompareAndSetValueResponse { revision }))
     }
@@ -143,20 +135,21 @@ impl value_service_server::ValueService for Values {
 }
 
 fn list(request: ListValuesRequest) -> Result<Command, Invalid> {
-    if request.prefix.len() > VALUE_KEY_BYTES_MAX {
-        let expected = format!(
-            "must have at most {VALUE_KEY_BYTES_MAX} bytes, has {}",
-            request.prefix.len()
-        );
-        return Err(Invalid::new("prefix", expected));
-    }
     Ok(Command::ListValues {
-        prefix: request.prefix,
-        after: convert::read_page_token(&request.page_token, |bytes| {
-            let key = std::str::from_utf8(bytes).ok()?;
-            ValueKey::new(key).ok().map(|_| key.to_owned())
-        })?,
+        prefix: convert::prefix(request.prefix, VALUE_KEY_BYTES_MAX)?,
+        after: after_name(&request.page_token, ValueKey::new)?,
         limit: check_page_size(request.page_size)?,
+    })
+}
+
+/// Both ways to put; `expected_revision` is what sets them apart.
+fn put(request: PutValueRequest, expected_revision: Option<u64>) -> Result<Command, Invalid> {
+    Ok(Command::PutValue {
+        key: ValueKey::new(&request.key)?,
+        bytes: ValueBytes::new(request.value)?,
+        ttl: convert::ttl(request.ttl)?,
+        expected_revision,
+        request_id: request_id(&request.request_id)?,
     })
 }
 

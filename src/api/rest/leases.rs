@@ -4,17 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::ask;
 use super::locks::RenewResponse;
-use super::page::{PageRequest, page_token};
+use super::page::{PageRequest, page_of};
+use super::{Replied, ask};
 use crate::api::http::extract::{Caller, Fields, LeasePath};
 use crate::api::http::fields::{Metadata, Span};
 use crate::api::http::view::{LeaseJson, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::page::after_lease_token;
 use crate::api::{Api, fresh_lease_id, request_id};
 use crate::core::{About, Answer, Command, check_ttl};
-
-type Replied<T> = Result<Json<T>, HttpError>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,13 +66,14 @@ pub(super) async fn list(
         limit: page.limit()?,
     };
     match ask(&api, &caller.namespace, command).await? {
-        Answer::Leases { leases, more } => Ok(Json(ListResponse {
-            leases: leases.iter().map(LeaseJson::from).collect(),
-            next_page_token: leases
-                .last()
-                .filter(|_| more)
-                .map(|lease| page_token(lease.id.0.to_be_bytes())),
-        })),
+        Answer::Leases { leases, more } => {
+            let (leases, next_page_token) =
+                page_of(&leases, more, |lease| after_lease_token(lease.id));
+            Ok(Json(ListResponse {
+                leases,
+                next_page_token,
+            }))
+        }
         _ => Err(unexpected_answer()),
     }
 }

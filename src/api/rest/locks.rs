@@ -4,17 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::page::{PageRequest, page_token};
-use super::{ask, required};
+use super::page::{PageRequest, page_of};
+use super::{Replied, ask, required};
 use crate::api::http::extract::{Caller, Fields, LockPath};
 use crate::api::http::fields::{FencingToken, Span, Ttl};
 use crate::api::http::view::{LockJson, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::page::after_name_token;
 use crate::api::{Api, fresh_lock_name, request_id};
 use crate::core::limits::DESTROY_AFTER_DEFAULT;
-use crate::core::{Answer, Command, check_destroy_after, check_ttl};
-
-type Replied<T> = Result<Json<T>, HttpError>;
+use crate::core::{Answer, Command, LockName, check_destroy_after, check_ttl};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,17 +63,18 @@ pub(super) async fn list(
     caller.require_admin()?;
     let command = Command::ListLocks {
         limit: page.limit()?,
-        after: page.after_name()?,
+        after: page.after_name(LockName::new)?,
         prefix: page.prefix.unwrap_or_default(),
     };
     match ask(&api, &caller.namespace, command).await? {
-        Answer::Locks { locks, more } => Ok(Json(ListResponse {
-            locks: locks.iter().map(LockJson::from).collect(),
-            next_page_token: locks
-                .last()
-                .filter(|_| more)
-                .map(|lock| page_token(lock.name.as_str())),
-        })),
+        Answer::Locks { locks, more } => {
+            let (locks, next_page_token) =
+                page_of(&locks, more, |lock| after_name_token(lock.name.as_str()));
+            Ok(Json(ListResponse {
+                locks,
+                next_page_token,
+            }))
+        }
         _ => Err(unexpected_answer()),
     }
 }

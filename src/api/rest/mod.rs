@@ -10,10 +10,10 @@ mod locks;
 mod page;
 mod values;
 
-use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 
 use super::Api;
 use super::http::paths::rest as paths;
@@ -47,6 +47,9 @@ pub fn routes(api: Api) -> Router {
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
 }
+
+/// What a handler answers as JSON.
+type Replied<T> = Result<Json<T>, HttpError>;
 
 /// Asks the shard and waits for its answer. Dropping the future takes the caller out of any line.
 async fn ask(api: &Api, namespace: &Namespace, command: Command) -> Result<Answer, HttpError> {

@@ -1,12 +1,11 @@
-//! Pages of listings: where one ended, as a token that says nothing to its reader.
+//! Pages of listings: which one is wanted, and what it answers.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use crate::api::http::HttpError;
 use crate::api::http::fields::Count;
-use crate::core::{LeaseId, check_page_size};
+use crate::api::page::{after_lease, after_name};
+use crate::core::{Invalid, LeaseId, check_page_size};
 
 /// Which page is wanted.
 #[derive(Debug, Default, Deserialize)]
@@ -27,55 +26,30 @@ impl PageRequest {
         Ok(check_page_size(size)?)
     }
 
-    /// The name after which the page begins.
-    pub fn after_name(&self) -> Result<Option<String>, HttpError> {
-        self.after(|bytes| String::from_utf8(bytes).ok())
+    /// The name or key after which the page begins, one that `check` lets pass.
+    pub fn after_name<N>(
+        &self,
+        check: impl FnOnce(&str) -> Result<N, Invalid>,
+    ) -> Result<Option<String>, HttpError> {
+        Ok(after_name(self.token(), check)?)
     }
 
     /// The lease after which the page begins.
     pub fn after_lease(&self) -> Result<Option<LeaseId>, HttpError> {
-        self.after(|bytes| Some(LeaseId(u128::from_be_bytes(bytes.try_into().ok()?))))
+        Ok(after_lease(self.token())?)
     }
 
-    fn after<T>(&self, read: impl Fn(Vec<u8>) -> Option<T>) -> Result<Option<T>, HttpError> {
-        match self.page_token.as_deref() {
-            None | Some("") => Ok(None),
-            Some(text) => URL_SAFE_NO_PAD
-                .decode(text)
-                .ok()
-                .and_then(read)
-                .map(Some)
-                .ok_or_else(|| {
-                    HttpError::invalid("page_token", "must be the next_page_token of a listing")
-                }),
-        }
+    fn token(&self) -> &str {
+        self.page_token.as_deref().unwrap_or_default()
     }
 }
 
-/// The token of a page that ends with these bytes.
-pub fn page_token(last: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(last)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_leads_back_to_where_the_page_ended() {
-        let of = |token: String| PageRequest {
-            page_token: Some(token),
-            ..PageRequest::default()
-        };
-        let name = of(page_token("a/é")).after_name().unwrap();
-        assert_eq!(name.as_deref(), Some("a/é"));
-        let id = LeaseId(0x1234 << 96);
-        let lease = of(page_token(id.0.to_be_bytes())).after_lease().unwrap();
-        assert_eq!(lease, Some(id));
-        for token in ["?", "a", "_w"] {
-            assert!(of(token.to_owned()).after_name().is_err(), "{token}");
-            assert!(of(token.to_owned()).after_lease().is_err(), "{token}");
-        }
-    }
+/// The entries of a page as JSON and, where there are more, the token of the next page.
+pub fn page_of<'a, V, J: From<&'a V>>(
+    entries: &'a [V],
+    more: bool,
+    token: impl FnOnce(&V) -> String,
+) -> (Vec<J>, Option<String>) {
+    let next_page_token = entries.last().filter(|_| more).map(token);
+    (entries.iter().map(J::from).collect(), next_page_token)
 }

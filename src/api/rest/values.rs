@@ -7,18 +7,17 @@ use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
 
 use super::events::{error_event, event, slow_reader, stream};
-use super::page::{PageRequest, page_token};
-use super::{ask, required};
+use super::page::{PageRequest, page_of};
+use super::{Replied, ask, required};
 use crate::api::http::extract::{Caller, Fields, ValuePath};
 use crate::api::http::fields::{Base64, Revision, Ttl};
 use crate::api::http::params::VALUE_BODY_BYTES_MAX;
 use crate::api::http::view::{ValueJson, rfc3339};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::page::after_name_token;
 use crate::api::{Api, request_id};
-use crate::core::{Answer, Command, ValueBytes, ValueEvent, ValueEventKind, check_ttl};
+use crate::core::{Answer, Command, ValueBytes, ValueEvent, ValueEventKind, ValueKey, check_ttl};
 use crate::shard::WatchNews;
-
-type Replied<T> = Result<Json<T>, HttpError>;
 
 #[derive(Serialize)]
 pub(super) struct ListResponse {
@@ -34,17 +33,18 @@ pub(super) async fn list(
 ) -> Replied<ListResponse> {
     let command = Command::ListValues {
         limit: page.limit()?,
-        after: page.after_name()?,
+        after: page.after_name(ValueKey::new)?,
         prefix: page.prefix.unwrap_or_default(),
     };
     match ask(&api, &caller.namespace, command).await? {
-        Answer::Values { values, more } => Ok(Json(ListResponse {
-            values: values.iter().map(ValueJson::from).collect(),
-            next_page_token: values
-                .last()
-                .filter(|_| more)
-                .map(|value| page_token(value.key.as_str())),
-        })),
+        Answer::Values { values, more } => {
+            let (values, next_page_token) =
+                page_of(&values, more, |value| after_name_token(value.key.as_str()));
+            Ok(Json(ListResponse {
+                values,
+                next_page_token,
+            }))
+        }
         _ => Err(unexpected_answer()),
     }
 }
