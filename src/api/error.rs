@@ -84,6 +84,10 @@ reasons! {
     TurnTimedOut => "TURN_TIMED_OUT", DeadlineExceeded, REQUEST_TIMEOUT;
     /// The ticket's turn has not been accepted.
     TicketNotAccepted => "TICKET_NOT_ACCEPTED", FailedPrecondition, CONFLICT;
+    /// There is no such webhook.
+    WebhookNotFound => "WEBHOOK_NOT_FOUND", NotFound, NOT_FOUND;
+    /// The webhook does not wait for its turn any more.
+    WebhookNotWaiting => "WEBHOOK_NOT_WAITING", FailedPrecondition, CONFLICT;
     /// The delivery has ended.
     DeliveryEnded => "DELIVERY_ENDED", FailedPrecondition, CONFLICT;
     /// The lease has ended or never was.
@@ -272,6 +276,14 @@ impl From<Refusal> for ApiError {
             Refusal::TicketNotAccepted(id) => ApiError::new(
                 Reason::TicketNotAccepted,
                 format!("the turn of the ticket {id} has not been accepted: wait for it first"),
+            ),
+            Refusal::WebhookNotFound(id) => ApiError::new(
+                Reason::WebhookNotFound,
+                format!("there is no webhook {id}, or it was over long ago"),
+            ),
+            Refusal::WebhookNotWaiting(id) => ApiError::new(
+                Reason::WebhookNotWaiting,
+                format!("the webhook {id} does not wait for its turn any more: release its lock instead"),
             ),
             Refusal::DeliveryEnded(queue) => ApiError::new(
                 Reason::DeliveryEnded,

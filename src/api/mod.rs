@@ -183,6 +183,7 @@ impl AcquireInput {
             session: None,
             must_exist: false,
             open: false,
+            subscribe: None,
         })
     }
 }

@@ -122,6 +122,29 @@ pub const CONSUME_WINDOW_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most items that one call removes or puts back in line: all of them in one commit.
 pub const PURGE_MAX: usize = 10_000;
 
+/// The longest address of a webhook, in bytes.
+pub const CALLBACK_URL_BYTES_MAX: usize = 2_048;
+/// The shortest secret of a webhook, in bytes.
+pub const CALLBACK_SECRET_BYTES_MIN: usize = 24;
+/// The longest secret of a webhook, in bytes.
+pub const CALLBACK_SECRET_BYTES_MAX: usize = 64;
+/// The shortest time that a receiver can be given to take its turn.
+pub const CALLBACK_ACCEPT_MIN: Duration = Duration::from_secs(1);
+/// The longest time that a receiver can be given to take its turn.
+pub const CALLBACK_ACCEPT_MAX: Duration = Duration::from_secs(3600);
+/// How long a receiver has to take its turn where the subscriber did not say.
+pub const CALLBACK_ACCEPT_DEFAULT: Duration = Duration::from_secs(60);
+/// How long a place in line with a callback waits for its turn, unless the subscriber says less.
+pub const CALLBACK_WAIT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The most webhooks of one namespace that are not over.
+pub const WEBHOOKS_PER_NAMESPACE_MAX: usize = 10_000;
+/// The most webhooks of one namespace that are over and still listed; the oldest are forgotten first.
+pub const WEBHOOKS_OVER_MAX: usize = 1_000;
+/// How long a webhook that is over is still listed.
+pub const WEBHOOK_OVER_MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// The longest account of why a post failed, in bytes.
+pub const ATTEMPT_ERROR_BYTES_MAX: usize = 256;
+
 /// How long the outcome of a call with a request id is remembered.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 /// The most outcomes remembered in one namespace; more calls with a request id are refused.

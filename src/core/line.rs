@@ -19,35 +19,51 @@ impl State {
         wait: Duration,
         out: &mut Out,
     ) {
+        match self.take_place(lock_index, ask, &[call], wait, out) {
+            Ok((_, position)) => {
+                let name = self.locks[lock_index].name.clone();
+                out.effects.push(Effect::Queued(call, name, position));
+            }
+            Err(refusal) => out.refuse(call, refusal),
+        }
+    }
+
+    /// Takes a place at the end of a line, for these calls. Gives its position, counted from 1.
+    pub(super) fn take_place(
+        &mut self,
+        lock_index: LockIx,
+        ask: Ask,
+        calls: &[CallId],
+        wait: Duration,
+        out: &mut Out,
+    ) -> Result<(WaiterIx, u32), Refusal> {
         if wait.is_zero() {
-            let view = Box::new(self.view_lock(lock_index));
-            return out.refuse(call, Refusal::LockHeld(view));
+            return Err(Refusal::LockHeld(Box::new(self.view_lock(lock_index))));
         }
         let places = self.locks[lock_index]
             .line
             .as_ref()
             .map_or(0, |line| line.places.len());
         if places >= WAITERS_PER_LOCK_MAX {
-            let refusal = Refusal::LimitReached {
+            return Err(Refusal::LimitReached {
                 what: "waiters of one lock",
                 max: WAITERS_PER_LOCK_MAX,
-            };
-            return out.refuse(call, refusal);
+            });
         }
         self.last_arrival += 1;
         let position = places as u32 + 1;
         let index = self.insert_waiter(Waiter {
             lock: lock_index,
             arrival: self.last_arrival,
-            calls: smallvec::smallvec![call],
+            calls: calls.into(),
             ask,
             deadline: self.now + wait,
             told: position,
         });
-        self.calls.insert(call, CallRole::Waiter(index));
+        let roles = calls.iter().map(|call| (*call, CallRole::Waiter(index)));
+        self.calls.extend(roles);
         self.put_waiter(index, out);
-        let name = self.locks[lock_index].name.clone();
-        out.effects.push(Effect::Queued(call, name, position));
+        Ok((index, position))
     }
 
     /// Puts a waiter where it belongs: its line, its lease, its timer and the memory of requests.
@@ -149,6 +165,9 @@ impl State {
         let waiter = self.leave_line(index, out);
         for call in &waiter.calls {
             out.refuse(*call, why(self, waiter.lock));
+        }
+        if let Some(webhook) = waiter.ask.webhook {
+            self.webhook_is_over(webhook, WebhookState::WaitEnded, out);
         }
         waiter.lock
     }

@@ -2,15 +2,20 @@
 
 use smallvec::SmallVec;
 
-use super::command::Mode;
+use super::command::{Attempt, Callback, CallbackShape, Mode};
 use super::limits::HOLDERS_PER_LOCK_MAX;
-use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueBytes, ValueKey};
+use super::name::{
+    About, CallbackSecret, CallbackUrl, Invalid, LeaseId, LockName, Namespace, RequestId,
+    ValueBytes, ValueKey, WebhookId,
+};
 use super::record::*;
 use super::request::{Done, What, done_value};
 use super::state::*;
 use super::time::{Time, WallTime};
 use super::timer::{Expiry, Timer};
+use super::webhook::{Stage, Webhook};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Stands for the unknown number of calls that were told of a grant before it was loaded: more than
@@ -66,6 +71,9 @@ impl State {
         for (key, value) in self.durable_waiters() {
             add(key, Value::Waiter(value));
         }
+        for (key, value) in self.webhook_records() {
+            add(key, value);
+        }
         for space in &self.spaces {
             for (id, known) in &space.requests {
                 if let What::Done(done, _) = &known.what {
@@ -97,6 +105,9 @@ impl Loader {
             }
             (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
             (Key::Value(space, key), Value::Value(value)) => self.value(&space, key, value)?,
+            (Key::Webhook(space, number), Value::Webhook(value)) => {
+                self.webhook(&space, number, value)?;
+            }
             (key, _) => return Err(Damage(format!("the value of {key:?} is of another kind"))),
         }
         Ok(())
@@ -264,6 +275,8 @@ impl Loader {
             Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
             Some(OutcomeValue::ValuePut(revision)) => Done::ValuePut(revision),
             Some(OutcomeValue::ValueDeleted(revision)) => Done::ValueDeleted(revision),
+            Some(OutcomeValue::Subscribed(bytes)) => Done::Subscribed(webhook_id(&bytes)?),
+            Some(OutcomeValue::WebhookCancelled(_)) => Done::WebhookCancelled,
             None => return Err(Damage(format!("the request {id} has no outcome"))),
         };
         let space = self.state.space(space);
@@ -285,6 +298,69 @@ impl Loader {
         // The end was committed with the value, and the core's time never runs ahead of it.
         let ends = (value.ends_nanos > 0).then(|| Time::from_nanos(value.ends_nanos));
         state.keep_value(space, key, bytes, value.revision, ends);
+        Ok(())
+    }
+
+    fn webhook(
+        &mut self,
+        space: &Namespace,
+        number: u64,
+        value: WebhookValue,
+    ) -> Result<(), Damage> {
+        let damage = |invalid: Invalid| Damage(format!("the webhook {number}: {invalid}"));
+        let id = webhook_id(&value.id)?;
+        let name = LockName::new(&value.lock).map_err(damage)?;
+        let ends = Time::from_nanos(value.ends_nanos);
+        let space_index = self.state.space(space);
+        let lock = self.state.space_of(space_index).locks.get(&name).copied();
+        let missing = |what| Damage(format!("the webhook {number} is of a {what} that is not there"));
+        let stage = match value.stage() {
+            WebhookStage::Waiting => {
+                let line = lock.and_then(|lock| self.state.locks[lock].line.as_ref());
+                let waiter = line.and_then(|line| line.places.get(&value.arrival));
+                Stage::Waiting(*waiter.ok_or_else(|| missing("place in line"))?)
+            }
+            WebhookStage::Due => {
+                let grant =
+                    lock.and_then(|lock| self.state.grant_by_token(lock, value.fencing_token));
+                Stage::Due {
+                    grant: grant.ok_or_else(|| missing("grant"))?,
+                    number: value.due_number,
+                    ends,
+                }
+            }
+            over => Stage::Over(over.into(), ends),
+        };
+        let callback = Callback {
+            url: CallbackUrl::new(&value.url).map_err(damage)?,
+            secret: match value.secret.is_empty() {
+                true => None,
+                false => Some(CallbackSecret::new(value.secret).map_err(damage)?),
+            },
+            accept_timeout: Duration::from_nanos(value.accept_timeout_nanos),
+            shape: match value.webmutex {
+                true => CallbackShape::Webmutex,
+                false => CallbackShape::Native,
+            },
+        };
+        let index = self.state.insert_webhook(Webhook {
+            space: space_index,
+            number,
+            id,
+            callback: Arc::new(callback),
+            lock: name,
+            stage,
+            attempts: value.attempts,
+            last_attempt: Attempt {
+                status: u16::try_from(value.last_status).ok().filter(|status| *status > 0),
+                error: value.last_error,
+            },
+            created_at: WallTime(value.created_at_ms),
+            since: WallTime(value.since_ms),
+        });
+        if let Stage::Waiting(waiter) = stage {
+            self.state.waiters[waiter].ask.webhook = Some(index);
+        }
         Ok(())
     }
 
@@ -339,6 +415,7 @@ impl Loader {
             about: about(&value.owner, value.metadata.clone()),
             session: None,
             request,
+            webhook: None,
         })
     }
 }
@@ -348,6 +425,13 @@ fn about(
     metadata: std::collections::BTreeMap<String, String>,
 ) -> Option<std::sync::Arc<About>> {
     (!owner.is_empty() || !metadata.is_empty()).then(|| About::trusted(owner, metadata))
+}
+
+fn webhook_id(bytes: &[u8]) -> Result<WebhookId, Damage> {
+    match bytes.try_into() {
+        Ok(id) => Ok(WebhookId(u128::from_be_bytes(id))),
+        Err(_) => Err(Damage(format!("a webhook's id of {} bytes", bytes.len()))),
+    }
 }
 
 fn expiry(now: Time, ttl_nanos: u64, committed_nanos: u64) -> Expiry {

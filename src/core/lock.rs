@@ -78,6 +78,7 @@ impl State {
             (acquire.mode, acquire.max_shared, acquire.hold),
             &acquire.about,
             (acquire.must_exist, acquire.open),
+            acquire.subscribe.as_ref().map(|subscribe| &subscribe.callback),
         );
         let id = acquire.request_id.clone();
         let request = match self.recall(call, space, id, Kind::Acquire, asked, out) {
@@ -85,6 +86,10 @@ impl State {
             Recall::Waiting(waiter) => return self.stand_again(call, waiter, &acquire, out),
             Recall::Done(Done::Granted(fencing_token, at)) => {
                 return self.grant_again(call, space, acquire, fencing_token, at, out);
+            }
+            Recall::Done(Done::Subscribed(id)) => {
+                let answer = WebhookAnswer::Subscribed(id);
+                return out.answer(call, Answer::Webhook(answer));
             }
             _ => return,
         };
@@ -108,7 +113,14 @@ impl State {
             about: acquire.about,
             session: acquire.session,
             request,
+            webhook: None,
         };
+        if let Some(subscribe) = acquire.subscribe {
+            return match self.lock_to_use(space, &acquire.lock) {
+                Ok(lock) => self.subscribe(call, lock, ask, subscribe, acquire.wait, out),
+                Err(refusal) => out.refuse(call, refusal),
+            };
+        }
         match known {
             Some(lock) if self.must_wait(lock, &ask) => {
                 self.stand_in_line(call, lock, ask, acquire.wait, out);
@@ -142,6 +154,7 @@ impl State {
             about,
             session: None,
             request: None,
+            webhook: None,
         };
         let known = self.space_of(space).locks.get(&name).copied();
         let held = known.filter(|lock| self.must_wait(*lock, &ask));
@@ -333,7 +346,7 @@ impl State {
     }
 
     /// Whether a newcomer has to wait: because somebody does already, or because it does not fit.
-    fn must_wait(&self, lock: LockIx, ask: &Ask) -> bool {
+    pub(super) fn must_wait(&self, lock: LockIx, ask: &Ask) -> bool {
         self.locks[lock].line.is_some() || !self.fits(lock, ask)
     }
 
@@ -405,6 +418,9 @@ impl State {
             request: ask.request.clone().map(Box::new),
         });
         self.put_grant(index, out);
+        if let Some(webhook) = ask.webhook {
+            self.webhook_is_due(webhook, index, out);
+        }
         let done = Done::Granted(fencing_token, self.wall);
         self.remember(self.locks[lock_index].space, ask.request, done, out);
         for call in calls {
@@ -454,6 +470,7 @@ impl State {
         }
         let key = self.grant_key(index);
         out.delete(key);
+        self.webhook_grant_ended(index, cause, out);
         self.announce(index, Some(cause), out);
         let grant = &self.grants[index];
         let session = match grant.kept_by {
@@ -585,13 +602,30 @@ impl State {
         out.answer(call, Answer::Granted(granted));
     }
 
+    /// Starts the TTL of a grant anew, from when its holder has taken it.
+    pub(super) fn start_anew(&mut self, index: GrantIx, out: &mut Out) {
+        let now = self.now;
+        let KeptBy::Own(expiry) = &mut self.grants[index].kept_by else {
+            return;
+        };
+        let commit = expiry.renew(now);
+        let before = std::mem::replace(&mut expiry.timer, expiry.ends);
+        let at = expiry.timer;
+        self.timers.unset(before, Timer::Grant(index));
+        self.timers.set(at, Timer::Grant(index));
+        if commit {
+            self.put_grant(index, out);
+        }
+    }
+
     pub(super) fn grant_is_due(&mut self, index: GrantIx, out: &mut Out) {
         let now = self.now;
+        let untaken_until = self.untaken_until(index);
         let Some(KeptBy::Own(expiry)) = self.grants_mut(index) else {
             return;
         };
-        expiry.timer = expiry.ends;
-        let at = expiry.ends;
+        expiry.timer = untaken_until.map_or(expiry.ends, |until| until.max(expiry.ends));
+        let at = expiry.timer;
         if at > now {
             return self.timers.set(at, Timer::Grant(index));
         }

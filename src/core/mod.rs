@@ -24,6 +24,7 @@ mod time;
 mod timer;
 mod value;
 mod view;
+mod webhook;
 
 pub use command::*;
 pub use load::Loader;

@@ -96,6 +96,10 @@ text_type!(
     QueueName, "queue", 1, QUEUE_NAME_BYTES_MAX
 );
 text_type!(
+    /// Where a webhook is posted: 1 to 2,048 bytes without control characters.
+    CallbackUrl, "callback.url", 1, CALLBACK_URL_BYTES_MAX
+);
+text_type!(
     /// What makes a retry safe: 1 to 128 bytes without control characters.
     RequestId, "request_id", 1, REQUEST_ID_BYTES_MAX
 );
@@ -155,6 +159,53 @@ impl std::fmt::Debug for LeaseId {
 /// The id of a ticket: a random UUID, which is also what proves the right to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId(pub u128);
+
+/// The id of a webhook: a random UUID, which is also what proves the right to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WebhookId(pub u128);
+
+impl std::fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        uuid::Uuid::from_u128(self.0).fmt(f)
+    }
+}
+
+impl std::fmt::Debug for WebhookId {
+    // The id is a capability, so logs get only its first quarter.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WebhookId({:08x}…)", self.0 >> 96)
+    }
+}
+
+/// What the posts of a webhook are signed with: 24 to 64 bytes. A copy shares the bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CallbackSecret(Bytes);
+
+impl CallbackSecret {
+    /// Checks the size and keeps the bytes.
+    pub fn new(bytes: impl Into<Bytes>) -> Result<CallbackSecret, Invalid> {
+        let bytes = bytes.into();
+        if bytes.len() < CALLBACK_SECRET_BYTES_MIN || bytes.len() > CALLBACK_SECRET_BYTES_MAX {
+            let expected = format!(
+                "must have {CALLBACK_SECRET_BYTES_MIN} to {CALLBACK_SECRET_BYTES_MAX} bytes, has {}",
+                bytes.len()
+            );
+            return Err(Invalid::new("callback.secret", expected));
+        }
+        Ok(CallbackSecret(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for CallbackSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallbackSecret(…)")
+    }
+}
 
 impl std::fmt::Display for TicketId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -320,6 +371,21 @@ fn check_number(field: &'static str, n: u32, max: u32) -> Result<u32, Invalid> {
         return Err(Invalid::new(field, format!("must be 1 to {max}, is {n}")));
     }
     Ok(n)
+}
+
+/// Checks how long a receiver has to take its turn: 1 s to 1 h.
+pub fn check_accept_timeout(span: Duration) -> Result<Duration, Invalid> {
+    check_span(
+        "callback.accept_timeout",
+        span,
+        CALLBACK_ACCEPT_MIN,
+        CALLBACK_ACCEPT_MAX,
+    )
+}
+
+/// Checks how long a place in line with a callback waits for its turn: 0 to 30 d.
+pub fn check_callback_wait(wait: Duration) -> Result<Duration, Invalid> {
+    check_span("wait", wait, Duration::ZERO, CALLBACK_WAIT_MAX)
 }
 
 /// Checks for how long a reserved lock stays unused: 1 s to 365 d.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::command::WebhookState;
 use super::name::{LeaseId, LockName, Namespace, RequestId, ValueKey};
 use super::time::Time;
 
@@ -41,6 +42,8 @@ pub enum Key {
     Request(Namespace, RequestId),
     /// A value that a caller keeps.
     Value(Namespace, ValueKey),
+    /// A webhook, by its number.
+    Webhook(Namespace, u64),
 }
 
 /// A record with its key.
@@ -69,6 +72,8 @@ pub enum Value {
     Request(RequestValue),
     /// Of a value that a caller keeps.
     Value(KeptValue),
+    /// Of a webhook.
+    Webhook(WebhookValue),
 }
 
 /// The shard's counters.
@@ -162,7 +167,7 @@ pub struct RequestValue {
     #[prost(fixed64, tag = "1")]
     pub fingerprint: u64,
     /// The outcome.
-    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10")]
+    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10, 30, 31")]
     pub outcome: Option<OutcomeValue>,
     /// Of a grant: when it was made, by the wall clock.
     #[prost(uint64, tag = "8")]
@@ -196,6 +201,12 @@ pub enum OutcomeValue {
     /// A value that was deleted, by its revision.
     #[prost(uint64, tag = "10")]
     ValueDeleted(u64),
+    /// A place in line with a callback, by the webhook's id.
+    #[prost(bytes, tag = "30")]
+    Subscribed(Vec<u8>),
+    /// A webhook's place in line was given up.
+    #[prost(bool, tag = "31")]
+    WebhookCancelled(bool),
 }
 
 /// A value that a caller keeps.
@@ -212,6 +223,111 @@ pub struct KeptValue {
     pub ends_nanos: u64,
 }
 
+/// A webhook.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WebhookValue {
+    /// The id, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Where it is posted.
+    #[prost(string, tag = "2")]
+    pub url: String,
+    /// What it is signed with; empty: the namespace's own secret.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub secret: Bytes,
+    /// How long the receiver has to take its turn.
+    #[prost(uint64, tag = "4")]
+    pub accept_timeout_nanos: u64,
+    /// Whether it is told in the shape of the webmutex dialect.
+    #[prost(bool, tag = "5")]
+    pub webmutex: bool,
+    /// The lock.
+    #[prost(string, tag = "6")]
+    pub lock: String,
+    /// Where it stands.
+    #[prost(enumeration = "WebhookStage", tag = "7")]
+    pub stage: i32,
+    /// Of one that waits: its place in line.
+    #[prost(uint64, tag = "8")]
+    pub arrival: u64,
+    /// Of one that is due: the grant.
+    #[prost(uint64, tag = "9")]
+    pub fencing_token: u64,
+    /// Of one that is due: its order.
+    #[prost(uint64, tag = "10")]
+    pub due_number: u64,
+    /// Of one that is due: until when it can be taken. Of one that is over: when it is forgotten.
+    #[prost(uint64, tag = "11")]
+    pub ends_nanos: u64,
+    /// How often it was posted.
+    #[prost(uint32, tag = "12")]
+    pub attempts: u32,
+    /// The status of the last post; 0: none.
+    #[prost(uint32, tag = "13")]
+    pub last_status: u32,
+    /// What was wrong with the last post.
+    #[prost(string, tag = "14")]
+    pub last_error: String,
+    /// When the place in line was taken, by the wall clock.
+    #[prost(uint64, tag = "15")]
+    pub created_at_ms: u64,
+    /// Since when it stands where it stands, by the wall clock.
+    #[prost(uint64, tag = "16")]
+    pub since_ms: u64,
+}
+
+/// Where a webhook stands, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum WebhookStage {
+    /// It waits for its turn.
+    Waiting = 0,
+    /// It is its turn.
+    Due = 1,
+    /// The receiver has taken it.
+    Taken = 2,
+    /// The receiver has refused it.
+    Refused = 3,
+    /// The receiver did not take it in time.
+    TimedOut = 4,
+    /// Its turn did not come.
+    WaitEnded = 5,
+    /// Somebody gave up its place.
+    Cancelled = 6,
+    /// Its turn ended otherwise.
+    Ended = 7,
+}
+
+impl From<WebhookState> for WebhookStage {
+    fn from(state: WebhookState) -> WebhookStage {
+        match state {
+            WebhookState::Waiting => WebhookStage::Waiting,
+            WebhookState::Due => WebhookStage::Due,
+            WebhookState::Taken => WebhookStage::Taken,
+            WebhookState::Refused => WebhookStage::Refused,
+            WebhookState::TimedOut => WebhookStage::TimedOut,
+            WebhookState::WaitEnded => WebhookStage::WaitEnded,
+            WebhookState::Cancelled => WebhookStage::Cancelled,
+            WebhookState::Ended => WebhookStage::Ended,
+        }
+    }
+}
+
+impl From<WebhookStage> for WebhookState {
+    fn from(stage: WebhookStage) -> WebhookState {
+        match stage {
+            WebhookStage::Waiting => WebhookState::Waiting,
+            WebhookStage::Due => WebhookState::Due,
+            WebhookStage::Taken => WebhookState::Taken,
+            WebhookStage::Refused => WebhookState::Refused,
+            WebhookStage::TimedOut => WebhookState::TimedOut,
+            WebhookStage::WaitEnded => WebhookState::WaitEnded,
+            WebhookStage::Cancelled => WebhookState::Cancelled,
+            WebhookStage::Ended => WebhookState::Ended,
+        }
+    }
+}
+
 /// What can't be read, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -224,6 +340,7 @@ const GRANT: u8 = 3;
 const WAITER: u8 = 4;
 const REQUEST: u8 = 5;
 const VALUE: u8 = 6;
+const WEBHOOK: u8 = 12;
 
 impl Key {
     /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
@@ -260,6 +377,10 @@ impl Key {
             Key::Value(namespace, key) => {
                 start(bytes, VALUE, namespace);
                 bytes.extend_from_slice(key.as_str().as_bytes());
+            }
+            Key::Webhook(namespace, number) => {
+                start(bytes, WEBHOOK, namespace);
+                bytes.extend_from_slice(&number.to_be_bytes());
             }
         }
     }
@@ -317,6 +438,7 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             namespace,
             ValueKey::new(std::str::from_utf8(rest).ok()?).ok()?,
         ),
+        WEBHOOK => Key::Webhook(namespace, u64::from_be_bytes(rest.try_into().ok()?)),
         _ => return None,
     })
 }
@@ -338,6 +460,7 @@ impl Record {
             Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
             Value::Request(value) => value.encode(bytes),
             Value::Value(value) => value.encode(bytes),
+            Value::Webhook(value) => value.encode(bytes),
         };
     }
 
@@ -352,6 +475,7 @@ impl Record {
             Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
             Key::Request(..) => RequestValue::decode(value).map(Value::Request),
             Key::Value(..) => KeptValue::decode(value).map(Value::Value),
+            Key::Webhook(..) => WebhookValue::decode(value).map(Value::Webhook),
         };
         match read {
             Ok(value) => Ok(Record { key, value }),
@@ -397,6 +521,7 @@ mod tests {
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
             (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
             (ns(), name()).prop_map(|(ns, key)| Key::Value(ns, ValueKey::new(&key).unwrap())),
+            (ns(), any::<u64>()).prop_map(|(ns, n)| Key::Webhook(ns, n)),
         ]
     }
 

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use super::command::*;
 use super::limits::*;
-use super::name::{LeaseId, LockName, RequestId};
+use super::name::{LeaseId, LockName, RequestId, WebhookId};
 use super::record::{Key, OutcomeValue, RequestValue, Value};
 use super::state::{Ask, Out, SpaceIx, State, WaiterIx};
 use super::time::{Time, WallTime};
@@ -39,6 +39,8 @@ pub(super) enum Done {
     Forced(usize),
     ValuePut(u64),
     ValueDeleted(u64),
+    Subscribed(WebhookId),
+    WebhookCancelled,
 }
 
 /// What a request asked for.
@@ -52,12 +54,15 @@ pub(super) enum Kind {
     ForceRelease,
     PutValue,
     DeleteValue,
+    CancelWebhook,
 }
 
 impl Remembered {
     fn kind(&self) -> Kind {
         match &self.what {
-            What::Waiting(_) | What::Done(Done::Granted(..), _) => Kind::Acquire,
+            What::Waiting(_) | What::Done(Done::Granted(..) | Done::Subscribed(_), _) => {
+                Kind::Acquire
+            }
             What::Done(Done::Released, _) => Kind::Release,
             What::Done(Done::Reserved(_), _) => Kind::Reserve,
             What::Done(Done::Lease(_), _) => Kind::CreateLease,
@@ -65,6 +70,7 @@ impl Remembered {
             What::Done(Done::Forced(_), _) => Kind::ForceRelease,
             What::Done(Done::ValuePut(_), _) => Kind::PutValue,
             What::Done(Done::ValueDeleted(_), _) => Kind::DeleteValue,
+            What::Done(Done::WebhookCancelled, _) => Kind::CancelWebhook,
         }
     }
 }
@@ -269,6 +275,8 @@ pub(super) fn done_value(fingerprint: u64, done: &Done) -> RequestValue {
         Done::Forced(count) => OutcomeValue::Forced(*count as u64),
         Done::ValuePut(revision) => OutcomeValue::ValuePut(*revision),
         Done::ValueDeleted(revision) => OutcomeValue::ValueDeleted(*revision),
+        Done::Subscribed(id) => OutcomeValue::Subscribed(id.0.to_be_bytes().to_vec()),
+        Done::WebhookCancelled => OutcomeValue::WebhookCancelled(true),
     });
     value
 }

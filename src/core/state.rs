@@ -15,6 +15,7 @@ use super::request::Remembered;
 use super::time::{Time, WallTime};
 use super::timer::{Expiry, Timer, Timers};
 use super::value::{KeptValue, Put};
+use super::webhook::Webhooks;
 
 /// The times of one application.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,8 @@ index_types! {
     WaiterIx,
     /// Where a value stands.
     ValueIx,
+    /// Where a webhook stands.
+    WebhookIx,
 }
 
 /// A table whose entries keep their place until they are removed.
@@ -148,6 +151,7 @@ pub struct State {
     pub(super) leases: Table<LeaseIx, Lease>,
     pub(super) waiters: Table<WaiterIx, Waiter>,
     pub(super) values: Table<ValueIx, KeptValue>,
+    pub(super) webhooks: Webhooks,
     /// Calls that are told more than once, or later.
     pub(super) calls: HashMap<CallId, CallRole, foldhash::fast::RandomState>,
     pub(super) timers: Timers,
@@ -162,6 +166,7 @@ pub(super) enum CallRole {
     Watcher(SpaceIx, LockName),
     ValueWatcher(SpaceIx, ValueKey),
     Session(LeaseIx),
+    WebhookFollower,
 }
 
 /// A namespace.
@@ -176,6 +181,10 @@ pub(super) struct Space {
     /// How many bytes the values have, with their keys.
     pub(super) value_bytes: usize,
     pub(super) value_watchers: HashMap<ValueKey, Vec<CallId>, foldhash::fast::RandomState>,
+    /// By number.
+    pub(super) webhooks: BTreeMap<u64, WebhookIx>,
+    /// Those that are over, in the order in which they are forgotten.
+    pub(super) webhooks_over: VecDeque<WebhookIx>,
 }
 
 /// A lock that is held, waited for or reserved.
@@ -220,6 +229,8 @@ pub(super) struct Ask {
     pub(super) about: Option<Arc<About>>,
     pub(super) session: Option<CallId>,
     pub(super) request: Option<(RequestId, u64)>,
+    /// What calls back when it is granted.
+    pub(super) webhook: Option<WebhookIx>,
 }
 
 /// What will keep a grant alive.
@@ -270,9 +281,11 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// Whether the place outlives its callers: they can come back to it only with a request id.
+    /// Whether the place outlives its callers: they can come back to it only with a request id,
+    /// where nobody is called back.
     pub(super) fn is_durable(&self) -> bool {
-        matches!(self.ask.keeper, Keeper::Lease(_)) && self.ask.request.is_some()
+        let comes_back = matches!(self.ask.keeper, Keeper::Lease(_)) && self.ask.request.is_some();
+        comes_back || self.ask.webhook.is_some()
     }
 }
 
@@ -400,6 +413,7 @@ impl State {
             Command::WatchValue { key } => self.watch_value(call, space, key, out),
             Command::Fifo(command) => self.fifo(call, space, command, out),
             Command::Queue(command) => self.queue(call, space, command, out),
+            Command::Webhook(command) => self.webhook(call, space, command, out),
             Command::OpenSession { lease } => self.open_session(call, space, lease, out),
             Command::Touch { session } => {
                 if let Some(CallRole::Session(lease)) = self.calls.get(&session) {
@@ -432,6 +446,7 @@ impl State {
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
                 Timer::Value(value) => self.value_is_due(value, out),
+                Timer::Webhook(webhook) => self.webhook_timer_is_due(webhook, out),
             }
         }
         if self.now >= self.clock_commit_due() {
@@ -495,6 +510,8 @@ impl State {
             values: BTreeMap::new(),
             value_bytes: 0,
             value_watchers: HashMap::default(),
+            webhooks: BTreeMap::new(),
+            webhooks_over: VecDeque::new(),
         });
         self.space_by_name.insert(name.clone(), space);
         space
@@ -520,6 +537,7 @@ impl State {
                 forget_watcher(&mut self.space_mut(space).value_watchers, &key, call);
             }
             Some(CallRole::Session(lease)) => self.leases[lease].session = None,
+            Some(CallRole::WebhookFollower) => self.webhooks.follower = None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
-use super::state::{GrantIx, LeaseIx, LockIx, ValueIx, WaiterIx};
+use super::state::{GrantIx, LeaseIx, LockIx, ValueIx, WaiterIx, WebhookIx};
 use super::time::Time;
 
 /// All that can come due. Being told too early or twice is harmless: whoever handles it looks again.
@@ -26,6 +26,8 @@ pub(super) enum Timer {
     Requests,
     /// A value's TTL has passed.
     Value(ValueIx),
+    /// A webhook was not taken in time, or is to be forgotten.
+    Webhook(WebhookIx),
 }
 
 /// The set of deadlines.

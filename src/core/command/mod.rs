@@ -2,16 +2,18 @@
 
 mod fifo;
 mod queue;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use fifo::*;
 pub use queue::*;
+pub use webhook::*;
 
 use super::name::{
     About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueBytes,
-    ValueKey,
+    ValueKey, WebhookId,
 };
 use super::time::WallTime;
 
@@ -82,6 +84,8 @@ pub struct Acquire {
     pub must_exist: bool,
     /// Whoever knows the lock's name may renew and release the grant.
     pub open: bool,
+    /// Answer at once with [`WebhookAnswer::Subscribed`], and call back when the lock is granted.
+    pub subscribe: Option<Subscribe>,
 }
 
 /// A session's lease: a new one, or that of an earlier session.
@@ -263,6 +267,8 @@ pub enum Command {
     Fifo(FifoCommand),
     /// Asks something of queues.
     Queue(QueueCommand),
+    /// Asks something of webhooks.
+    Webhook(WebhookCommand),
     /// Opens a session, which lasts until this call is cancelled or its lease ends: then
     /// [`Effect::SessionEnded`]. Told at once: [`Effect::SessionOpened`], or a refusal.
     OpenSession {
@@ -463,6 +469,8 @@ pub enum Answer {
     Fifo(FifoAnswer),
     /// An answer about queues.
     Queue(QueueAnswer),
+    /// An answer about webhooks.
+    Webhook(WebhookAnswer),
 }
 
 /// Why a call was refused. A refused call changed nothing.
@@ -496,6 +504,10 @@ pub enum Refusal {
     TurnTimedOut(TicketId, Standing),
     /// The ticket's turn has not been accepted.
     TicketNotAccepted(TicketId),
+    /// There is no such webhook, or it was over long ago.
+    WebhookNotFound(WebhookId),
+    /// The webhook does not wait for its turn any more.
+    WebhookNotWaiting(WebhookId),
     /// The delivery was acknowledged, returned, or not acknowledged in time.
     DeliveryEnded(QueueName),
     /// The lease has ended or never was.
@@ -537,6 +549,10 @@ pub enum EndCause {
     Revoked,
     /// An administrator.
     Forced,
+    /// The receiver of its webhook refused it.
+    CallbackRefused,
+    /// The receiver of its webhook did not take it in time.
+    CallbackTimedOut,
 }
 
 /// A change of a lock's holders.
@@ -595,6 +611,10 @@ pub enum Effect {
     InLine(CallId, Standing),
     /// The next item of a call that consumes a queue.
     Delivered(CallId, Delivered),
+    /// For a call that follows webhooks: there are some to be fetched.
+    WebhooksDue(CallId),
+    /// For a call that follows webhooks: this one is not to be posted any more.
+    WebhookOver(CallId, WebhookId),
     /// A session call is open.
     SessionOpened {
         /// The session's call.
@@ -636,6 +656,8 @@ impl Effect {
             | Effect::ValueChanged(call, _)
             | Effect::InLine(call, _)
             | Effect::Delivered(call, _)
+            | Effect::WebhooksDue(call)
+            | Effect::WebhookOver(call, _)
             | Effect::SessionOpened { session: call, .. }
             | Effect::Lost { session: call, .. }
             | Effect::SessionEnded { session: call, .. } => *call,
