@@ -7,3 +7,4 @@ pub mod proto;
 pub mod server;
 pub mod shard;
 pub mod store;
+pub mod webhook;

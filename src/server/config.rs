@@ -20,6 +20,7 @@ use super::tokens::TokenEntry;
 use crate::api::http::duration::parse_duration;
 use crate::core::limits::TTL_DEFAULT;
 use crate::core::{Invalid, check_ttl};
+use crate::webhook::AddressPolicy;
 
 /// Where state is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -87,6 +88,17 @@ pub struct Settings {
     )]
     #[serde(rename = "allow_origin")]
     pub allow_origins: Vec<String>,
+
+    /// A range of addresses inside the network, such as 10.1.0.0/16, that webhooks may call
+    ///
+    /// Can be repeated. Without it webhooks go to addresses of the public internet only.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "HOLDFAST_WEBHOOK_ALLOW",
+        value_delimiter = ','
+    )]
+    pub webhook_allow: Vec<String>,
 
     /// How long a grant or lease lasts whose caller did not say [default: 60s]
     #[arg(long, value_name = "TTL", env = "HOLDFAST_DEFAULT_TTL", value_parser = parse_duration)]
@@ -162,6 +174,7 @@ impl Settings {
             store: self.store.or(other.store),
             allow_anonymous: self.allow_anonymous.or(other.allow_anonymous),
             allow_origins: list(self.allow_origins, other.allow_origins),
+            webhook_allow: list(self.webhook_allow, other.webhook_allow),
             default_ttl: self.default_ttl.or(other.default_ttl),
             webmutex_ttl: self.webmutex_ttl.or(other.webmutex_ttl),
             lockable_ttl: self.lockable_ttl.or(other.lockable_ttl),
@@ -188,6 +201,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     /// Whose scripts may call from a browser; `*`: anybody's.
     pub allow_origins: Vec<String>,
+    /// Which addresses webhooks may call.
+    pub webhook_addresses: AddressPolicy,
     /// The TTL of a grant or lease whose caller named none.
     pub ttl_default: Duration,
     /// The TTL of a webmutex grab; `None`: it has no expiry.
@@ -216,6 +231,7 @@ impl Config {
             data_dir: None,
             allow_anonymous: false,
             allow_origins: Vec::new(),
+            webhook_addresses: AddressPolicy::default(),
             ttl_default: TTL_DEFAULT,
             webmutex_ttl: None,
             lockable_ttl: TTL_DEFAULT,
@@ -257,12 +273,20 @@ impl Config {
                 Invalid::new("max-connections", "must be at least 1"),
             ));
         }
+        let webhook_addresses = AddressPolicy::parse(
+            settings.webhook_allow.iter().map(String::as_str),
+        )
+        .map_err(|expected| StartError::Setting {
+            name: "webhook-allow",
+            expected,
+        })?;
         Ok(Config {
             listen: settings.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
             store,
             data_dir,
             allow_anonymous: settings.allow_anonymous.unwrap_or(false),
             allow_origins: settings.allow_origins,
+            webhook_addresses,
             ttl_default: ttl("default-ttl", settings.default_ttl)?.unwrap_or(TTL_DEFAULT),
             webmutex_ttl: ttl("webmutex-ttl", settings.webmutex_ttl)?,
             lockable_ttl: ttl("lockable-ttl", settings.lockable_ttl)?.unwrap_or(TTL_DEFAULT),

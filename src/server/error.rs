@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::tokens::TokensError;
 use crate::store::StoreError;
+use crate::webhook::SenderError;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum StartError {
         /// What the store said.
         source: StoreError,
     },
+    /// Webhooks could not be sent.
+    #[error(transparent)]
+    Webhooks(#[from] SenderError),
     /// The operating system has no randomness.
     #[error("the system has no random numbers to make keys from: {0}")]
     Randomness(getrandom::Error),

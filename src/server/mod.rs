@@ -40,6 +40,7 @@ use self::store::Closed;
 use self::tokens::{TokenTable, TokensFile};
 use crate::api::{Api, grpc};
 use crate::core::Namespace;
+use crate::webhook::Sender;
 
 /// The namespace of those who need no token.
 const NAMESPACE_DEFAULT: &str = "default";
@@ -52,6 +53,7 @@ pub struct Server {
     health: grpc::Health,
     running: Running,
     store_closed: Closed,
+    webhooks: Sender,
 }
 
 impl Server {
@@ -62,12 +64,13 @@ impl Server {
     /// One sentence that says what to do. Nothing is left running.
     pub async fn start(config: Config) -> Result<Server, StartError> {
         let origins = Origins::new(&config.allow_origins)?;
-        let (addresses, tokens) = blocking({
+        let (addresses, tokens, webhooks) = blocking({
             let config = config.clone();
             move || {
                 let addresses = listen::resolve(&config.listen)?;
                 let tokens = load_tokens(&config, &addresses)?;
-                Ok((addresses, tokens))
+                let webhooks = Sender::new(config.webhook_addresses)?;
+                Ok((addresses, tokens, webhooks))
             }
         })
         .await?;
@@ -121,6 +124,7 @@ impl Server {
             health,
             running,
             store_closed,
+            webhooks,
         })
     }
 
@@ -128,6 +132,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// What it sends webhooks with.
+    #[must_use]
+    pub fn webhooks(&self) -> &Sender {
+        &self.webhooks
     }
 
     /// Whether callers without an API token are let in.

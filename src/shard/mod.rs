@@ -30,6 +30,7 @@ use session::Outbox;
 pub use session::{SESSION_NEWS_MAX, SESSION_WAITING_MAX, Session, SessionNews};
 use watch::Feed;
 pub use watch::{WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, Watch, WatchNews};
+pub(crate) use work::wall_time;
 use work::{Stage, Work};
 
 use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey};

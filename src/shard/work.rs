@@ -492,7 +492,7 @@ fn value_bytes(change: &Change) -> usize {
 }
 
 /// The wall clock, for people to read; 1970 where it is set before that.
-fn wall_time() -> WallTime {
+pub(crate) fn wall_time() -> WallTime {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

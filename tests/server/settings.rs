@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use holdfast::server::config::{Dialect, StoreKind};
 use holdfast::server::{Config, Server, Settings, StartError};
+use holdfast::webhook::{AddressPolicy, Endpoint};
 
 #[derive(Parser)]
 struct Flags {
@@ -107,9 +108,52 @@ fn bounds_are_told_with_the_flag() {
             ["--max-connections", "0"],
             "max-connections: must be at least 1",
         ),
+        (
+            ["--webhook-allow", "127.0.0.1/8"],
+            "webhook-allow: must have no bits beyond the prefix",
+        ),
+        (
+            ["--webhook-allow", "10.0.0.0/8,localhost"],
+            "webhook-allow: must be a range of addresses",
+        ),
     ] {
         let error = Config::resolve(flags(&args)).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn webhooks_may_call_the_ranges_of_the_flag_or_else_of_the_file() {
+    let file = || file("webhook_allow = [\"10.1.0.0/16\"]").unwrap();
+    let allows = |args: &[&str], address: &str| {
+        let config = Config::resolve(flags(args).or(file())).unwrap();
+        config.webhook_addresses.allows(address.parse().unwrap())
+    };
+    assert!(allows(&[], "10.1.2.3"));
+    assert!(!allows(&[], "127.0.0.1"));
+    let given = [
+        "--webhook-allow",
+        "127.0.0.0/8, ::1",
+        "--webhook-allow",
+        "10.2.0.0/16",
+    ];
+    for allowed in ["127.0.0.1", "::1", "10.2.3.4"] {
+        assert!(allows(&given, allowed), "{allowed}");
+    }
+    assert!(!allows(&given, "10.1.2.3"));
+}
+
+#[tokio::test]
+async fn a_server_sends_webhooks_to_what_it_was_told_to_allow() {
+    let endpoint = Endpoint::parse("endpoint", "http://127.0.0.1:1/").unwrap();
+    for (ranges, allowed) in [(&["127.0.0.0/8"][..], true), (&[], false)] {
+        let config = Config {
+            webhook_addresses: AddressPolicy::parse(ranges.iter().copied()).unwrap(),
+            ..Config::throw_away()
+        };
+        let server = Server::start(config).await.unwrap();
+        let checked = server.webhooks().check("endpoint", &endpoint).await;
+        assert_eq!(checked.is_ok(), allowed, "{checked:?}");
     }
 }
 
