@@ -283,7 +283,9 @@ impl From<Refusal> for ApiError {
             ),
             Refusal::WebhookNotWaiting(id) => ApiError::new(
                 Reason::WebhookNotWaiting,
-                format!("the webhook {id} does not wait for its turn any more: release its lock instead"),
+                format!(
+                    "the webhook {id} does not wait for its turn any more: release its lock instead"
+                ),
             ),
             Refusal::DeliveryEnded(queue) => ApiError::new(
                 Reason::DeliveryEnded,

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod http;
 mod page;
 pub mod rest;
+pub mod webhook;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -18,12 +19,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use error::{ApiError, Reason};
 pub use grant_token::GrantTokens;
+pub use webhook::WebhookSecrets;
 
 use crate::core::{
     About, Acquire, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
 };
 use crate::shard::Shard;
 use crate::store::{ShardId, Store, StoreError};
+use crate::webhook::Sender;
 
 /// How many shards namespaces are spread over. One writer suffices for one store on one machine:
 /// more would only split its commits.
@@ -36,6 +39,8 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     shards: Vec<Shard>,
     grant_tokens: GrantTokens,
+    webhook_secrets: WebhookSecrets,
+    sender: Sender,
     ttl_default: Duration,
     stopping: CancellationToken,
 }
@@ -72,18 +77,34 @@ impl Identity {
 }
 
 impl Api {
-    /// Claims and loads every shard of the store. Blocks.
-    pub fn start(store: Arc<dyn Store>, ttl_default: Duration) -> Result<Api, StoreError> {
-        let grant_tokens = GrantTokens::new(&store.server_key());
+    /// Claims and loads every shard of the store. Blocks. What `sender` is to post waits for
+    /// [`Api::post_webhooks`].
+    pub fn start(
+        store: Arc<dyn Store>,
+        ttl_default: Duration,
+        sender: Sender,
+    ) -> Result<Api, StoreError> {
+        let server_key = store.server_key();
         let shards = (0..SHARDS)
             .map(|id| Shard::start(store.clone(), ShardId(id)))
             .collect::<Result<_, _>>()?;
         Ok(Api(Arc::new(Inner {
             shards,
-            grant_tokens,
+            grant_tokens: GrantTokens::new(&server_key),
+            webhook_secrets: WebhookSecrets::new(&server_key),
+            sender,
             ttl_default,
             stopping: CancellationToken::new(),
         })))
+    }
+
+    /// Over a store in memory, for tests.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn in_memory() -> Api {
+        let store = Arc::new(crate::store::MemoryStore::new([7; 32]));
+        let sender = Sender::new(Default::default()).unwrap();
+        Api::start(store, Duration::from_secs(60), sender).unwrap()
     }
 
     /// The shard that owns a namespace.
@@ -97,6 +118,20 @@ impl Api {
     /// Makes and reads grant tokens.
     pub fn grant_tokens(&self) -> &GrantTokens {
         &self.0.grant_tokens
+    }
+
+    /// Makes the secrets that webhooks are signed with.
+    pub fn webhook_secrets(&self) -> &WebhookSecrets {
+        &self.0.webhook_secrets
+    }
+
+    /// Posts webhooks, and tells where they may be posted.
+    pub fn sender(&self) -> &Sender {
+        &self.0.sender
+    }
+
+    fn shards(&self) -> &[Shard] {
+        &self.0.shards
     }
 
     /// The TTL of a grant or lease whose caller named none.

@@ -214,6 +214,8 @@ impl LockEvent {
                 Ok(Kind::Expired) => "expired",
                 Ok(Kind::Revoked) => "revoked",
                 Ok(Kind::Forced) => "forced",
+                Ok(Kind::CallbackRefused) => "callback_refused",
+                Ok(Kind::CallbackTimedOut) => "callback_timed_out",
                 Ok(Kind::Unspecified) | Err(_) => "unknown",
             },
             holder: event.holder.map(Holder::from),

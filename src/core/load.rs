@@ -313,7 +313,11 @@ impl Loader {
         let ends = Time::from_nanos(value.ends_nanos);
         let space_index = self.state.space(space);
         let lock = self.state.space_of(space_index).locks.get(&name).copied();
-        let missing = |what| Damage(format!("the webhook {number} is of a {what} that is not there"));
+        let missing = |what| {
+            Damage(format!(
+                "the webhook {number} is of a {what} that is not there"
+            ))
+        };
         let stage = match value.stage() {
             WebhookStage::Waiting => {
                 let line = lock.and_then(|lock| self.state.locks[lock].line.as_ref());
@@ -352,7 +356,9 @@ impl Loader {
             stage,
             attempts: value.attempts,
             last_attempt: Attempt {
-                status: u16::try_from(value.last_status).ok().filter(|status| *status > 0),
+                status: u16::try_from(value.last_status)
+                    .ok()
+                    .filter(|status| *status > 0),
                 error: value.last_error,
             },
             created_at: WallTime(value.created_at_ms),

@@ -78,7 +78,10 @@ impl State {
             (acquire.mode, acquire.max_shared, acquire.hold),
             &acquire.about,
             (acquire.must_exist, acquire.open),
-            acquire.subscribe.as_ref().map(|subscribe| &subscribe.callback),
+            acquire
+                .subscribe
+                .as_ref()
+                .map(|subscribe| &subscribe.callback),
         );
         let id = acquire.request_id.clone();
         let request = match self.recall(call, space, id, Kind::Acquire, asked, out) {
@@ -624,8 +627,15 @@ impl State {
         let Some(KeptBy::Own(expiry)) = self.grants_mut(index) else {
             return;
         };
-        expiry.timer = untaken_until.map_or(expiry.ends, |until| until.max(expiry.ends));
-        let at = expiry.timer;
+        let at = expiry.ends;
+        if let Some(until) = untaken_until
+            && at <= now
+        {
+            // Nobody has it yet: it ends with its webhook, or starts anew when that is taken.
+            expiry.timer = until;
+            return;
+        }
+        expiry.timer = at;
         if at > now {
             return self.timers.set(at, Timer::Grant(index));
         }

@@ -160,13 +160,14 @@ impl std::fmt::Debug for LeaseId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId(pub u128);
 
-/// The id of a webhook: a random UUID, which is also what proves the right to it.
+/// The id of a webhook: 128 random bits, which are also what proves the right to it. All posts of a
+/// webhook carry the same, so that the receiver can tell a repetition.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WebhookId(pub u128);
 
 impl std::fmt::Display for WebhookId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        uuid::Uuid::from_u128(self.0).fmt(f)
+        write!(f, "msg_{:032x}", self.0)
     }
 }
 

@@ -97,7 +97,8 @@ impl State {
             WebhookCommand::List { after, limit } => {
                 let from = after.map_or(0, |after| after.saturating_add(1));
                 let found = self.space_of(space).webhooks.range(from..);
-                let (webhooks, more) = page::page(found, limit, |(_, index)| self.view_webhook(*index));
+                let (webhooks, more) =
+                    page::page(found, limit, |(_, index)| self.view_webhook(*index));
                 let answer = WebhookAnswer::Webhooks { webhooks, more };
                 out.answer(call, Answer::Webhook(answer));
             }
@@ -331,12 +332,7 @@ impl State {
 
     /// Puts a webhook where it belongs, without committing it.
     pub(super) fn insert_webhook(&mut self, webhook: Webhook) -> WebhookIx {
-        let (space, number, id, stage) = (
-            webhook.space,
-            webhook.number,
-            webhook.id,
-            webhook.stage,
-        );
+        let (space, number, id, stage) = (webhook.space, webhook.number, webhook.id, webhook.stage);
         let index = self.webhooks.table.insert(Webhook {
             stage: Stage::New,
             ..webhook
@@ -351,7 +347,9 @@ impl State {
         self.unplace_stage(index);
         let webhook = self.webhooks.table.remove(index);
         self.webhooks.by_id.remove(&webhook.id);
-        self.space_mut(webhook.space).webhooks.remove(&webhook.number);
+        self.space_mut(webhook.space)
+            .webhooks
+            .remove(&webhook.number);
     }
 
     fn forget_webhook(&mut self, index: WebhookIx, out: &mut Out) {
@@ -417,9 +415,12 @@ impl State {
     /// Every webhook's record.
     pub(super) fn webhook_records(&self) -> impl Iterator<Item = (Key, Value)> {
         let table = &self.webhooks.table;
-        table
-            .iter()
-            .map(|(index, _)| (self.webhook_key(index), Value::Webhook(self.webhook_value(index))))
+        table.iter().map(|(index, _)| {
+            (
+                self.webhook_key(index),
+                Value::Webhook(self.webhook_value(index)),
+            )
+        })
     }
 
     fn webhook_value(&self, index: WebhookIx) -> WebhookValue {

@@ -171,7 +171,6 @@ fn loggable(path: &str) -> &str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use std::time::Duration;
 
     use axum::routing::get;
     use hyper::service::service_fn;
@@ -181,7 +180,6 @@ mod tests {
     use super::*;
     use crate::core::Namespace;
     use crate::server::serve::Connections;
-    use crate::store::MemoryStore;
 
     fn front() -> Arc<Front> {
         let namespace = Namespace::new("default").unwrap();
@@ -229,8 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_answered_as_a_defect_and_the_server_goes_on() {
         let front = front();
-        let store = Arc::new(MemoryStore::new([0; 32]));
-        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let api = Api::in_memory();
         async fn boom() {
             panic!("boom")
         }

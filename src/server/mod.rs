@@ -53,7 +53,6 @@ pub struct Server {
     health: grpc::Health,
     running: Running,
     store_closed: Closed,
-    webhooks: Sender,
 }
 
 impl Server {
@@ -105,7 +104,7 @@ impl Server {
             let config = config.clone();
             move || {
                 let (store, closed) = store::open(config.store, config.data_dir.as_deref())?;
-                let api = Api::start(store, config.ttl_default)
+                let api = Api::start(store, config.ttl_default, webhooks)
                     .map_err(|source| StartError::Store { source })?;
                 Ok((api, closed))
             }
@@ -118,13 +117,13 @@ impl Server {
         front.open(api.clone(), services, router);
         let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
         running.background.push(tokio::spawn(checking));
+        running.background.push(tokio::spawn(api.post_webhooks()));
         Ok(Server {
             local_addr,
             front,
             health,
             running,
             store_closed,
-            webhooks,
         })
     }
 
@@ -132,12 +131,6 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
-    }
-
-    /// What it sends webhooks with.
-    #[must_use]
-    pub fn webhooks(&self) -> &Sender {
-        &self.webhooks
     }
 
     /// Whether callers without an API token are let in.

@@ -33,7 +33,9 @@ pub use watch::{WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, Watch, WatchNews};
 pub(crate) use work::wall_time;
 use work::{Stage, Work};
 
-use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey};
+use crate::core::{
+    Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey, WebhookCommand,
+};
 use crate::store::{ShardId, Store, StoreError};
 
 /// The most answers that wait for one commit before further calls are refused. As many more may be
@@ -134,6 +136,18 @@ impl Shard {
     /// Follows what is under a key. Dropping the returned watch ends it.
     pub fn watch_value(&self, namespace: &Namespace, key: ValueKey) -> Watch {
         self.follow(namespace, Command::WatchValue { key })
+    }
+
+    /// Follows which webhooks are to be posted, over all namespaces. The newest follower only is
+    /// told; `namespace` is any. Dropping the returned watch ends it.
+    pub fn follow_webhooks(&self, namespace: &Namespace) -> Watch {
+        self.follow(namespace, Command::Webhook(WebhookCommand::Follow))
+    }
+
+    /// Tells how a post went, or what came of a webhook. What can't be told now is told again by
+    /// whoever posts it next: it is due until it is settled.
+    pub fn report_webhook(&self, namespace: &Namespace, report: WebhookCommand) {
+        self.tell(namespace, Command::Webhook(report));
     }
 
     /// Opens a session. Its first news are [`SessionNews::Opened`], or [`SessionNews::Ended`].

@@ -66,6 +66,12 @@ impl Caller {
             (Caller::Watch(feed), Effect::ValueChanged(_, event)) => {
                 News::Watch(feed.clone(), call, WatchNews::ValueChanged(event))
             }
+            (Caller::Watch(feed), Effect::WebhooksDue(_)) => {
+                News::Watch(feed.clone(), call, WatchNews::WebhooksDue)
+            }
+            (Caller::Watch(feed), Effect::WebhookOver(_, id)) => {
+                News::Watch(feed.clone(), call, WatchNews::WebhookOver(id))
+            }
             (Caller::Watch(feed), Effect::Reply(_, Err(refusal))) => {
                 News::Watch(feed.clone(), call, WatchNews::Failed(refusal.into()))
             }

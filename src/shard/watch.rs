@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::news::replace_waker;
 use super::{Failure, Shard, lock};
-use crate::core::{CallId, Command, LockEvent, LockView, Namespace, ValueEvent, ValueView};
+use crate::core::{
+    CallId, Command, LockEvent, LockView, Namespace, ValueEvent, ValueView, WebhookId,
+};
 
 /// How many events a watcher may be behind before it is cut off.
 pub const WATCH_NEWS_MAX: usize = 1_024;
@@ -28,6 +30,10 @@ pub enum WatchNews {
     ValueState(Option<ValueView>),
     /// A change of what is under a key.
     ValueChanged(Arc<ValueEvent>),
+    /// There are webhooks to be fetched and posted.
+    WebhooksDue,
+    /// This webhook is not to be posted any more.
+    WebhookOver(WebhookId),
     /// The watch is over: the last news.
     Failed(Failure),
 }

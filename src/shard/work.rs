@@ -463,6 +463,7 @@ fn keeps_or_frees(command: &Command) -> bool {
             | Command::ForceRelease { .. }
             | Command::DeleteValue { .. }
             | Command::Withdraw { .. }
+            | Command::Webhook(_)
     )
 }
 

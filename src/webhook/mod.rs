@@ -27,5 +27,5 @@ pub use sender::{
     ANSWER_BYTES_MAX, ANSWER_HEADERS_MAX, ANSWER_TIMEOUT, ATTEMPT_TIMEOUT_MAX, AttemptOutcome,
     CONNECT_TIMEOUT, Delivery, FAILURE_BYTES_MAX, Sender, SenderError,
 };
-pub use signature::{KEY_BYTES_MAX, KEY_BYTES_MIN, WebhookId, WebhookSecret};
+pub use signature::{KEY_BYTES_MAX, KEY_BYTES_MIN, WebhookSecret};
 pub use turns::{IN_FLIGHT_PER_NAMESPACE_MAX, Turn, Turns};

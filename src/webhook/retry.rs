@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::WebhookId;
+use crate::core::WebhookId;
 
 /// The shortest pause, which is before the first repetition. Each further pause is twice as long as
 /// the one before, plus up to as much again by chance, so that receivers that failed together are

@@ -10,10 +10,8 @@ use reqwest::redirect;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    AddressPolicy, Endpoint, Gate, Resolve, SystemResolver, WebhookId, WebhookSecret, tls,
-};
-use crate::core::Invalid;
+use super::{AddressPolicy, Endpoint, Gate, Resolve, SystemResolver, WebhookSecret, tls};
+use crate::core::{Invalid, WebhookId};
 
 /// The longest time of one attempt, from the lookup of the name to the head of the answer.
 pub const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(10);

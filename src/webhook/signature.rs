@@ -8,24 +8,15 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use standardwebhooks::Webhook;
 
-use crate::core::Invalid;
+use crate::core::limits::{CALLBACK_SECRET_BYTES_MAX, CALLBACK_SECRET_BYTES_MIN};
+use crate::core::{CallbackSecret, Invalid, WebhookId};
 
 /// The shortest key, in bytes.
-pub const KEY_BYTES_MIN: usize = 24;
+pub const KEY_BYTES_MIN: usize = CALLBACK_SECRET_BYTES_MIN;
 /// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 64;
+pub const KEY_BYTES_MAX: usize = CALLBACK_SECRET_BYTES_MAX;
 
 const PREFIX: &str = "whsec_";
-
-/// The id of a webhook: the same for all its attempts, so that the receiver can tell a repetition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WebhookId(pub u128);
-
-impl fmt::Display for WebhookId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "msg_{:032x}", self.0)
-    }
-}
 
 /// A key that webhooks are signed with, which the receiver has too. `Debug` hides it.
 #[derive(Clone)]
@@ -65,6 +56,20 @@ impl WebhookSecret {
             return Err(Invalid::new("secret", expected));
         }
         Ok(WebhookSecret(key.to_vec().into()))
+    }
+
+    /// A hash as the key.
+    #[must_use]
+    pub fn of_hash(hash: [u8; 32]) -> WebhookSecret {
+        WebhookSecret(hash.to_vec().into())
+    }
+
+    /// The key as the core keeps it.
+    ///
+    /// # Errors
+    /// None: the bounds are the same.
+    pub fn to_core(&self) -> Result<CallbackSecret, Invalid> {
+        CallbackSecret::new(self.0.expose_secret().to_vec())
     }
 
     /// The text that [`WebhookSecret::parse`] reads.

@@ -202,6 +202,7 @@ impl World {
             session: None,
             must_exist: self.rng.u32(0..12) == 0,
             open: self.rng.u32(0..12) == 0,
+            subscribe: None,
         })
     }
 

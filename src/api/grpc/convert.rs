@@ -354,6 +354,8 @@ pub(super) fn event(event: &LockEvent) -> v1::LockEvent {
         Some(EndCause::Expired) => v1::LockEventKind::Expired,
         Some(EndCause::Revoked) => v1::LockEventKind::Revoked,
         Some(EndCause::Forced) => v1::LockEventKind::Forced,
+        Some(EndCause::CallbackRefused) => v1::LockEventKind::CallbackRefused,
+        Some(EndCause::CallbackTimedOut) => v1::LockEventKind::CallbackTimedOut,
     };
     v1::LockEvent {
         kind: kind.into(),
@@ -370,6 +372,7 @@ pub(super) fn loss(lock: &LockName, fencing_token: u64, cause: EndCause) -> v1::
         EndCause::Expired => v1::LossCause::Expired,
         EndCause::Revoked => v1::LossCause::Revoked,
         EndCause::Forced => v1::LossCause::Forced,
+        EndCause::CallbackRefused | EndCause::CallbackTimedOut => v1::LossCause::Callback,
     };
     v1::GrantLost {
         lock: lock.as_str().to_owned(),

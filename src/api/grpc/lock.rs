@@ -238,10 +238,8 @@ impl Stream for Changes {
         let event = match ready!(watch.poll_next(cx)) {
             Some(WatchNews::State(view)) => Ok(Event::State(convert::lock(view))),
             Some(WatchNews::Changed(event)) => Ok(Event::Change(convert::event(&event))),
-            Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
-                Err(Status::from(error::misfit()))
-            }
             Some(WatchNews::Failed(failure)) => Err(Status::from(failure)),
+            Some(_) => Err(Status::from(error::misfit())),
             None => Err(Status::from(ApiError::new(
                 Reason::SlowReader,
                 "the watch was cut off, as its events were not read in time; watch again",
@@ -259,19 +257,16 @@ impl Stream for Changes {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
 
     use tokio_stream::StreamExt as _;
     use tonic::Code;
 
     use super::*;
     use crate::shard::WATCH_NEWS_MAX;
-    use crate::store::MemoryStore;
 
     #[tokio::test]
     async fn a_watcher_that_reads_too_slowly_is_cut_off() {
-        let store = Arc::new(MemoryStore::new([7; 32]));
-        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let api = Api::in_memory();
         let namespace = Namespace::new("default").unwrap();
         let shard = api.shard(&namespace);
         let lock = LockName::new("busy").unwrap();

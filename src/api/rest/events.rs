@@ -76,6 +76,8 @@ fn change(lock: &LockName, news: &LockEvent) -> Events {
         Some(EndCause::Expired) => "expired",
         Some(EndCause::Revoked) => "revoked",
         Some(EndCause::Forced) => "forced",
+        Some(EndCause::CallbackRefused) => "callback_refused",
+        Some(EndCause::CallbackTimedOut) => "callback_timed_out",
     };
     let change = Change {
         lock: lock.as_str(),
@@ -105,10 +107,8 @@ pub(super) async fn watch(
                     (event("state", &LockJson::from(&view)), Some(watch))
                 }
                 Some(WatchNews::Changed(news)) => (change(&lock, &news), Some(watch)),
-                Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
-                    (error_event(&unexpected_answer()), None)
-                }
                 Some(WatchNews::Failed(failure)) => (error_event(&failure.into()), None),
+                Some(_) => (error_event(&unexpected_answer()), None),
                 None => (error_event(&slow_reader()), None),
             })
         }

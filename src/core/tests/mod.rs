@@ -10,6 +10,7 @@ mod lock;
 mod request;
 mod session;
 mod value;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -252,6 +253,7 @@ fn acquire(lock: &str) -> Acquire {
         session: None,
         must_exist: false,
         open: false,
+        subscribe: None,
     }
 }
 

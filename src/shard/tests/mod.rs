@@ -53,6 +53,7 @@ fn asks_once(lock: &str) -> Acquire {
         session: None,
         must_exist: false,
         open: false,
+        subscribe: None,
     }
 }
 

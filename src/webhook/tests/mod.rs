@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use self::receiver::{Names, Receiver, at};
 use super::*;
+use crate::core::WebhookId;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

@@ -1,0 +1,365 @@
+//! Places in line whose turn is told by a call back.
+
+use std::sync::Arc;
+
+use super::*;
+
+const ACCEPT: Duration = Duration::from_secs(60);
+
+fn subscribe(lock: &str, id: u128) -> Acquire {
+    let callback = Callback {
+        url: CallbackUrl::new("https://example.com/turn").unwrap(),
+        secret: None,
+        accept_timeout: ACCEPT,
+        shape: CallbackShape::Native,
+    };
+    Acquire {
+        wait: limits::CALLBACK_WAIT_MAX,
+        subscribe: Some(Subscribe {
+            id: WebhookId(id),
+            callback: Arc::new(callback),
+        }),
+        ..acquire(lock)
+    }
+}
+
+impl Rules {
+    fn subscribe(&mut self, lock: &str, id: u128) {
+        self.subscribe_as(subscribe(lock, id), id);
+    }
+
+    fn subscribe_as(&mut self, acquire: Acquire, id: u128) {
+        let answer = self.call(Command::Acquire(acquire));
+        let subscribed = WebhookAnswer::Subscribed(WebhookId(id));
+        assert_eq!(answer, Ok(Answer::Webhook(subscribed)));
+    }
+
+    /// What is to be posted, from the start.
+    fn due(&mut self) -> Vec<WebhookJob> {
+        let command = WebhookCommand::Due {
+            after: 0,
+            limit: 100,
+        };
+        match self.call(Command::Webhook(command)) {
+            Ok(Answer::Webhook(WebhookAnswer::Due(jobs))) => jobs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn due_ids(&mut self) -> Vec<u128> {
+        self.due().iter().map(|job| job.id.0).collect()
+    }
+
+    fn settle(&mut self, id: u128, taken: bool) {
+        let status = if taken { 200 } else { 410 };
+        self.ask(Command::Webhook(WebhookCommand::Settled {
+            id: WebhookId(id),
+            taken,
+            attempt: attempt(Some(status)),
+        }));
+    }
+
+    fn webhook(&mut self, id: u128) -> WebhookView {
+        let id = WebhookId(id);
+        match self.call(Command::Webhook(WebhookCommand::Get { id })) {
+            Ok(Answer::Webhook(WebhookAnswer::Webhook(view))) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn state(&mut self, id: u128) -> WebhookState {
+        self.webhook(id).state
+    }
+
+    fn cancel_webhook(&mut self, id: u128) -> Result<Answer, Refusal> {
+        self.call(Command::Webhook(WebhookCommand::Cancel {
+            id: WebhookId(id),
+            request_id: None,
+        }))
+    }
+
+    fn follow(&mut self) -> CallId {
+        let call = self.ask(Command::Webhook(WebhookCommand::Follow));
+        assert!(self.told.contains(&Effect::WebhooksDue(call)));
+        self.told.clear();
+        call
+    }
+}
+
+fn attempt(status: Option<u16>) -> Attempt {
+    Attempt {
+        status,
+        error: String::new(),
+    }
+}
+
+#[test]
+fn a_free_lock_is_granted_at_once_and_its_post_is_due_in_the_same_commit() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    let stored = |key: fn(&Key) -> bool| move |change: &Change| matches!(change, Change::Put(record) if key(&record.key));
+    let changes = std::mem::take(&mut rules.changes);
+    assert!(
+        changes
+            .iter()
+            .any(stored(|key| matches!(key, Key::Grant(..))))
+    );
+    assert!(
+        changes
+            .iter()
+            .any(stored(|key| matches!(key, Key::Webhook(..))))
+    );
+    let jobs = rules.due();
+    assert_eq!(jobs.len(), 1);
+    let Turn::Granted(granted) = &jobs[0].turn;
+    assert!(rules.holds("a", granted.holder.fencing_token));
+    assert_eq!(jobs[0].accept_in, Some(ACCEPT));
+}
+
+#[test]
+fn subscribers_stand_in_one_line_with_everyone_else() {
+    let mut rules = Rules::new();
+    let held = rules.take(acquire("a"));
+    let before = rules.stand(acquire("a"));
+    rules.subscribe("a", 1);
+    let behind = rules.stand(acquire("a"));
+    rules.release("a", held).unwrap();
+    let held = rules.got(before);
+    assert_eq!(rules.due_ids(), []);
+    rules.release("a", held).unwrap();
+    assert_eq!(rules.due_ids(), [1]);
+    assert_eq!(rules.reply(behind), None);
+    rules.settle(1, false);
+    rules.got(behind);
+}
+
+#[test]
+fn one_is_called_at_a_time_in_order() {
+    let mut rules = Rules::new();
+    for id in 1..=3 {
+        rules.subscribe("a", id);
+    }
+    for id in 1..=3 {
+        assert_eq!(rules.due_ids(), [id]);
+        rules.settle(id, false);
+        assert_eq!(rules.state(id), WebhookState::Refused);
+    }
+    assert_eq!(rules.view("a").holder_count, 0);
+}
+
+#[test]
+fn a_turn_that_was_taken_is_held_for_its_ttl_from_then_on() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    // Longer than the TTL of 10 s: nobody was told of the grant before.
+    rules.pass(30 * SEC);
+    assert_eq!(rules.due_ids(), [1]);
+    rules.settle(1, true);
+    assert_eq!(rules.due_ids(), []);
+    assert_eq!(rules.state(1), WebhookState::Taken);
+    rules.pass(9 * SEC);
+    assert_eq!(rules.view("a").holder_count, 1);
+    rules.pass(SEC);
+    assert_eq!(rules.view("a").holder_count, 0);
+}
+
+#[test]
+fn a_turn_that_is_not_taken_in_time_is_the_next_ones() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    rules.subscribe("a", 2);
+    rules.pass(ACCEPT - MS);
+    assert_eq!(rules.due_ids(), [1]);
+    rules.pass(MS);
+    assert_eq!(rules.state(1), WebhookState::TimedOut);
+    assert_eq!(rules.due_ids(), [2]);
+    assert_eq!(rules.due()[0].accept_in, Some(ACCEPT));
+    // Whatever comes too late changes nothing.
+    rules.settle(1, true);
+    assert_eq!(rules.state(1), WebhookState::TimedOut);
+    assert_eq!(rules.due_ids(), [2]);
+}
+
+#[test]
+fn a_grant_without_expiry_ends_all_the_same_where_it_is_not_taken() {
+    let mut rules = Rules::new();
+    let forever = Acquire {
+        hold: Hold::Forever,
+        ..subscribe("a", 1)
+    };
+    rules.subscribe_as(forever, 1);
+    rules.pass(ACCEPT);
+    assert_eq!(rules.view("a").holder_count, 0);
+    assert_eq!(rules.state(1), WebhookState::TimedOut);
+}
+
+#[test]
+fn what_is_due_is_due_after_a_crash_under_the_same_id_and_token() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    rules.subscribe("a", 2);
+    rules.ask(Command::Webhook(WebhookCommand::Attempted {
+        id: WebhookId(1),
+        attempt: attempt(Some(500)),
+    }));
+    let before = rules.due();
+    rules.crash();
+    rules.tick();
+    assert_eq!(rules.due(), before);
+    assert_eq!(rules.webhook(1).attempts, 1);
+    assert_eq!(rules.webhook(1).last_attempt.status, Some(500));
+    assert_eq!(rules.state(2), WebhookState::Waiting);
+    rules.settle(1, true);
+    rules.crash();
+    rules.tick();
+    assert_eq!(rules.state(1), WebhookState::Taken);
+    let token = match &before[0].turn {
+        Turn::Granted(granted) => granted.holder.fencing_token,
+    };
+    rules.release("a", token).unwrap();
+    assert_eq!(rules.due_ids(), [2]);
+}
+
+#[test]
+fn a_retry_of_a_subscription_takes_no_second_place() {
+    let mut rules = Rules::new();
+    rules.subscribe_as(with_id(subscribe("a", 1), "r"), 1);
+    rules.subscribe_as(with_id(subscribe("a", 2), "r"), 1);
+    rules.crash();
+    rules.subscribe_as(with_id(subscribe("a", 3), "r"), 1);
+    assert_eq!(rules.due_ids(), [1]);
+    assert_eq!(rules.view("a").waiter_count, 0);
+}
+
+#[test]
+fn a_place_can_be_given_up_before_its_turn_and_not_after() {
+    let mut rules = Rules::new();
+    for id in 1..=3 {
+        rules.subscribe("a", id);
+    }
+    let cancelled = Answer::Webhook(WebhookAnswer::Cancelled);
+    assert_eq!(rules.cancel_webhook(2), Ok(cancelled));
+    assert_eq!(rules.state(2), WebhookState::Cancelled);
+    let not_waiting = Refusal::WebhookNotWaiting(WebhookId(1));
+    assert_eq!(rules.cancel_webhook(1), Err(not_waiting));
+    let not_found = Refusal::WebhookNotFound(WebhookId(9));
+    assert_eq!(rules.cancel_webhook(9), Err(not_found));
+    rules.settle(1, false);
+    assert_eq!(rules.due_ids(), [3]);
+}
+
+#[test]
+fn a_receiver_may_release_before_it_answers() {
+    let mut rules = Rules::new();
+    let follower = rules.follow();
+    rules.subscribe("a", 1);
+    let Turn::Granted(granted) = rules.due().remove(0).turn;
+    rules.release("a", granted.holder.fencing_token).unwrap();
+    let over = Effect::WebhookOver(follower, WebhookId(1));
+    assert!(rules.told.contains(&over));
+    assert_eq!(rules.state(1), WebhookState::Ended);
+    rules.settle(1, true);
+    assert_eq!(rules.state(1), WebhookState::Ended);
+}
+
+#[test]
+fn whoever_follows_is_told_of_what_comes_due_and_of_nothing_else() {
+    let mut rules = Rules::new();
+    let follower = rules.follow();
+    rules.subscribe("a", 1);
+    assert!(rules.told.contains(&Effect::WebhooksDue(follower)));
+    rules.told.clear();
+    rules.subscribe("a", 2);
+    assert_eq!(rules.told, []);
+    rules.ask(Command::Cancel { call: follower });
+    rules.settle(1, false);
+    assert_eq!(rules.told, []);
+    assert_eq!(rules.due_ids(), [2]);
+}
+
+#[test]
+fn a_wait_that_ends_is_told_in_the_listing() {
+    let mut rules = Rules::new();
+    let forever = Acquire {
+        hold: Hold::Forever,
+        ..acquire("a")
+    };
+    rules.take(forever);
+    let short = Acquire {
+        wait: WAIT,
+        ..subscribe("a", 1)
+    };
+    rules.subscribe_as(short, 1);
+    let lease = rules.lease(TTL);
+    rules.subscribe_as(on_lease(subscribe("a", 2), lease), 2);
+    rules.pass(WAIT);
+    assert_eq!(rules.state(1), WebhookState::WaitEnded);
+    rules.pass(TTL);
+    assert_eq!(rules.state(2), WebhookState::WaitEnded);
+    assert_eq!(rules.view("a").waiter_count, 0);
+}
+
+#[test]
+fn what_is_over_is_listed_for_a_day_and_then_forgotten() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    rules.settle(1, false);
+    rules.pass(limits::WEBHOOK_OVER_MEMORY - MS);
+    assert_eq!(rules.state(1), WebhookState::Refused);
+    rules.crash();
+    rules.pass(SEC);
+    let id = WebhookId(1);
+    let gone = rules.call(Command::Webhook(WebhookCommand::Get { id }));
+    assert_eq!(gone, Err(Refusal::WebhookNotFound(id)));
+    let left = |record: &Record| matches!(record.key, Key::Webhook(..));
+    assert!(!rules.state.records().iter().any(left));
+}
+
+#[test]
+fn the_oldest_that_are_over_make_room() {
+    let mut rules = Rules::new();
+    let count = limits::WEBHOOKS_OVER_MAX as u128 + 5;
+    for id in 1..=count {
+        rules.subscribe("a", id);
+        rules.settle(id, false);
+    }
+    let id = WebhookId(5);
+    let gone = rules.call(Command::Webhook(WebhookCommand::Get { id }));
+    assert_eq!(gone, Err(Refusal::WebhookNotFound(id)));
+    assert_eq!(rules.state(6), WebhookState::Refused);
+    rules.crash();
+    rules.subscribe("a", count + 1);
+    rules.settle(count + 1, false);
+    assert_eq!(rules.state(7), WebhookState::Refused);
+}
+
+#[test]
+fn webhooks_of_another_namespace_are_not_there() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    let id = WebhookId(1);
+    let call = rules.ask_in("other", Command::Webhook(WebhookCommand::Get { id }));
+    assert_eq!(rules.reply(call), Some(Err(Refusal::WebhookNotFound(id))));
+    let taken = WebhookCommand::Settled {
+        id,
+        taken: true,
+        attempt: attempt(Some(200)),
+    };
+    rules.ask_in("other", Command::Webhook(taken));
+    assert_eq!(rules.due_ids(), [1]);
+}
+
+#[test]
+fn what_a_receiver_says_is_cut_to_its_bound() {
+    let mut rules = Rules::new();
+    rules.subscribe("a", 1);
+    rules.ask(Command::Webhook(WebhookCommand::Attempted {
+        id: WebhookId(1),
+        attempt: Attempt {
+            status: None,
+            error: "é".repeat(500),
+        },
+    }));
+    let error = rules.webhook(1).last_attempt.error;
+    assert_eq!(error, "é".repeat(limits::ATTEMPT_ERROR_BYTES_MAX / 2));
+}
