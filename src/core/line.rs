@@ -7,7 +7,42 @@ use super::limits::*;
 use super::lock::describe;
 use super::record::{HoldValue, Key, Value, nanos};
 use super::state::*;
+use super::time::Time;
 use super::timer::Timer;
+
+/// How often the positions of one line are told: not at every change, and the less often the longer
+/// the line is.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// When positions were told last.
+    told_at: Time,
+    /// Where the timer to tell them stands.
+    timer: Option<Time>,
+}
+
+impl Pace {
+    /// Positions in a line of `len` have changed: says for when to set the timer, where none is set.
+    pub(super) fn moved(&mut self, now: Time, len: usize) -> Option<Time> {
+        if self.timer.is_some() {
+            return None;
+        }
+        let intervals = len.div_ceil(POSITIONS_PER_INTERVAL) as u32;
+        let at = now.max(self.told_at + POSITION_INTERVAL * intervals);
+        self.timer = Some(at);
+        Some(at)
+    }
+
+    /// The timer is due: positions are told now.
+    pub(super) fn tell(&mut self, now: Time) {
+        self.timer = None;
+        self.told_at = now;
+    }
+
+    /// Where the timer stands, if it is set.
+    pub(super) fn timer(&self) -> Option<Time> {
+        self.timer
+    }
+}
 
 impl State {
     /// Puts a newcomer at the end of the line, or refuses it.
@@ -140,14 +175,11 @@ impl State {
         if let Some(line) = &mut lock.line {
             line.places.remove(&waiter.arrival);
             if line.places.is_empty() {
-                if let Some(at) = line.timer {
+                if let Some(at) = line.pace.timer() {
                     self.timers.unset(at, Timer::Positions(waiter.lock));
                 }
                 lock.line = None;
-            } else if line.timer.is_none() {
-                let intervals = line.places.len().div_ceil(POSITIONS_PER_INTERVAL) as u32;
-                let at = self.now.max(line.told_at + POSITION_INTERVAL * intervals);
-                line.timer = Some(at);
+            } else if let Some(at) = line.pace.moved(self.now, line.places.len()) {
                 self.timers.set(at, Timer::Positions(waiter.lock));
             }
         }
@@ -205,8 +237,7 @@ impl State {
         let Some(line) = &mut lock.line else {
             return;
         };
-        line.timer = None;
-        line.told_at = now;
+        line.pace.tell(now);
         for (place, waiter) in line.places.values().enumerate() {
             let waiter = &mut self.waiters[*waiter];
             let position = place as u32 + 1;

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use super::command::{Attempt, Callback, CallbackShape, Mode};
 use super::limits::HOLDERS_PER_LOCK_MAX;
 use super::name::{
-    About, CallbackSecret, CallbackUrl, Invalid, LeaseId, LockName, Namespace, RequestId,
-    ValueBytes, ValueKey, WebhookId,
+    About, CallbackSecret, CallbackUrl, FifoId, Invalid, LeaseId, LockName, Namespace, RequestId,
+    TicketId, ValueBytes, ValueKey, WebhookId,
 };
 use super::record::*;
 use super::request::{Done, What, done_value};
@@ -18,9 +18,9 @@ use super::webhook::{Stage, Webhook};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Stands for the unknown number of calls that were told of a grant before it was loaded: more than
+/// Stands for the unknown number of calls that were told of a grant or turn before it was loaded: more than
 /// can ever be given back, so that no retry takes it from one of them.
-const TOLD_BEFORE_LOAD: u32 = 1 << 31;
+pub(super) const TOLD_BEFORE_LOAD: u32 = 1 << 31;
 
 /// Takes a shard's records, in ascending order of their keys, and gives its state.
 #[derive(Debug, Default)]
@@ -61,6 +61,12 @@ impl State {
         }
         for (index, value) in self.values.iter() {
             add(self.value_key(index), Value::Value(value.record()));
+        }
+        for (index, fifo) in self.fifos.iter() {
+            add(self.fifo_key(index), Value::Fifo(fifo.record()));
+        }
+        for (index, ticket) in self.tickets.iter() {
+            add(self.ticket_key(index), Value::Ticket(ticket.record()));
         }
         for (index, grant) in self.grants.iter() {
             let lock = &self.locks[grant.lock];
@@ -105,6 +111,12 @@ impl Loader {
             }
             (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
             (Key::Value(space, key), Value::Value(value)) => self.value(&space, key, value)?,
+            (Key::Fifo(space, id), Value::Fifo(value)) => {
+                self.state.load_fifo(&space, id, value)?;
+            }
+            (Key::Ticket(space, fifo, number), Value::Ticket(value)) => {
+                self.state.load_ticket(&space, &fifo, number, value)?;
+            }
             (Key::Webhook(space, number), Value::Webhook(value)) => {
                 self.webhook(&space, number, value)?;
             }
@@ -126,6 +138,7 @@ impl Loader {
         for lock in waited_for {
             state.timers.set(state.now, Timer::Serve(lock));
         }
+        state.finish_fifos();
         state
     }
 
@@ -275,6 +288,20 @@ impl Loader {
             Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
             Some(OutcomeValue::ValuePut(revision)) => Done::ValuePut(revision),
             Some(OutcomeValue::ValueDeleted(revision)) => Done::ValueDeleted(revision),
+            Some(OutcomeValue::Fifo(id)) => {
+                Done::Fifo(FifoId::new(&id).map_err(|invalid| Damage(invalid.to_string()))?)
+            }
+            Some(OutcomeValue::FifoDeleted(count)) => Done::FifoDeleted(count as usize),
+            Some(OutcomeValue::Ticket(bytes)) => match bytes.try_into() {
+                Ok(ticket) => Done::Ticket(TicketId(u128::from_be_bytes(ticket))),
+                Err(_) => {
+                    return Err(Damage(format!(
+                        "the request {id} made a ticket without an id"
+                    )));
+                }
+            },
+            Some(OutcomeValue::TicketCompleted(_)) => Done::TicketCompleted,
+            Some(OutcomeValue::TicketCancelled(_)) => Done::TicketCancelled,
             Some(OutcomeValue::Subscribed(bytes)) => Done::Subscribed(webhook_id(&bytes)?),
             Some(OutcomeValue::WebhookCancelled(_)) => Done::WebhookCancelled,
             None => return Err(Damage(format!("the request {id} has no outcome"))),
@@ -426,7 +453,7 @@ impl Loader {
     }
 }
 
-fn about(
+pub(super) fn about(
     owner: &str,
     metadata: std::collections::BTreeMap<String, String>,
 ) -> Option<std::sync::Arc<About>> {

@@ -1,5 +1,5 @@
 //! What is durable: one record per lease, reserved lock, grant, durable place in line,
-//! remembered request and value, and one for the shard itself.
+//! remembered request, value, FIFO and ticket, and one for the shard itself.
 //!
 //! A change always writes a whole record, so that replaying changes in order, from any point that
 //! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::command::WebhookState;
-use super::name::{LeaseId, LockName, Namespace, RequestId, ValueKey};
+use super::name::{About, FifoId, LeaseId, LockName, Namespace, RequestId, ValueKey};
 use super::time::Time;
 
 /// A change to make durable.
@@ -42,6 +42,10 @@ pub enum Key {
     Request(Namespace, RequestId),
     /// A value that a caller keeps.
     Value(Namespace, ValueKey),
+    /// A FIFO.
+    Fifo(Namespace, FifoId),
+    /// A ticket, by its number.
+    Ticket(Namespace, FifoId, u64),
     /// A webhook, by its number.
     Webhook(Namespace, u64),
 }
@@ -72,6 +76,10 @@ pub enum Value {
     Request(RequestValue),
     /// Of a value that a caller keeps.
     Value(KeptValue),
+    /// Of a FIFO.
+    Fifo(FifoValue),
+    /// Of a ticket.
+    Ticket(TicketValue),
     /// Of a webhook.
     Webhook(WebhookValue),
 }
@@ -167,7 +175,10 @@ pub struct RequestValue {
     #[prost(fixed64, tag = "1")]
     pub fingerprint: u64,
     /// The outcome.
-    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10, 30, 31")]
+    #[prost(
+        oneof = "OutcomeValue",
+        tags = "2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 30, 31"
+    )]
     pub outcome: Option<OutcomeValue>,
     /// Of a grant: when it was made, by the wall clock.
     #[prost(uint64, tag = "8")]
@@ -201,6 +212,21 @@ pub enum OutcomeValue {
     /// A value that was deleted, by its revision.
     #[prost(uint64, tag = "10")]
     ValueDeleted(u64),
+    /// A FIFO that was made, by its id.
+    #[prost(string, tag = "11")]
+    Fifo(String),
+    /// A FIFO that was deleted, and how many tickets ended with it.
+    #[prost(uint64, tag = "12")]
+    FifoDeleted(u64),
+    /// A ticket that was made, by its id.
+    #[prost(bytes, tag = "13")]
+    Ticket(Vec<u8>),
+    /// A ticket that was completed.
+    #[prost(bool, tag = "14")]
+    TicketCompleted(bool),
+    /// A ticket that was cancelled.
+    #[prost(bool, tag = "15")]
+    TicketCancelled(bool),
     /// A place in line with a callback, by the webhook's id.
     #[prost(bytes, tag = "30")]
     Subscribed(Vec<u8>),
@@ -221,6 +247,80 @@ pub struct KeptValue {
     /// When it ends; 0: it has no expiry.
     #[prost(uint64, tag = "3")]
     pub ends_nanos: u64,
+}
+
+/// How long the tickets of a FIFO, or one of them, may take. A span of 0 has no end.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TimeoutsValue {
+    /// How long one call waits for a turn.
+    #[prost(uint64, tag = "1")]
+    pub wait_nanos: u64,
+    /// How long a turn waits to be accepted.
+    #[prost(uint64, tag = "2")]
+    pub accept_nanos: u64,
+    /// How long the work may take from then on.
+    #[prost(uint64, tag = "3")]
+    pub done_nanos: u64,
+}
+
+/// A FIFO.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FifoValue {
+    /// How long its tickets may take.
+    #[prost(message, optional, tag = "1")]
+    pub timeouts: Option<TimeoutsValue>,
+    /// How long it stays unused; 0: for ever.
+    #[prost(uint64, tag = "2")]
+    pub unused_destroy_nanos: u64,
+    /// Whether a ticket may have timeouts of its own.
+    #[prost(bool, tag = "3")]
+    pub allow_overrides: bool,
+    /// How many tickets may have their turn at once.
+    #[prost(uint32, tag = "4")]
+    pub concurrency: u32,
+    /// When it was made, by the wall clock.
+    #[prost(uint64, tag = "5")]
+    pub created_at_ms: u64,
+}
+
+/// A ticket.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TicketValue {
+    /// Its id, 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Where it stands: one of the numbers below.
+    #[prost(uint32, tag = "2")]
+    pub state: u32,
+    /// When that ends: it lapses, or is forgotten. 0: it has no end.
+    #[prost(uint64, tag = "3")]
+    pub ends_nanos: u64,
+    /// How long it may take.
+    #[prost(message, optional, tag = "4")]
+    pub timeouts: Option<TimeoutsValue>,
+    /// When it was made, by the wall clock.
+    #[prost(uint64, tag = "5")]
+    pub created_at_ms: u64,
+    /// Since when it has been in its state, by the wall clock.
+    #[prost(uint64, tag = "6")]
+    pub since_ms: u64,
+    /// Whose it is.
+    #[prost(string, tag = "7")]
+    pub owner: String,
+    /// What the owner says of itself.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl TicketValue {
+    /// In line.
+    pub const WAITING: u32 = 1;
+    /// It is its turn.
+    pub const NOTIFIED: u32 = 2;
+    /// Its turn was accepted.
+    pub const ACCEPTED: u32 = 3;
+    /// It has taken too long.
+    pub const LAPSED: u32 = 4;
 }
 
 /// A webhook.
@@ -340,6 +440,8 @@ const GRANT: u8 = 3;
 const WAITER: u8 = 4;
 const REQUEST: u8 = 5;
 const VALUE: u8 = 6;
+const FIFO: u8 = 7;
+const TICKET: u8 = 8;
 const WEBHOOK: u8 = 12;
 
 impl Key {
@@ -365,10 +467,10 @@ impl Key {
                 bytes.extend_from_slice(lock.as_str().as_bytes());
             }
             Key::Grant(namespace, lock, number) => {
-                numbered(bytes, GRANT, namespace, lock, *number);
+                numbered(bytes, GRANT, namespace, lock.as_str(), *number);
             }
             Key::Waiter(namespace, lock, number) => {
-                numbered(bytes, WAITER, namespace, lock, *number);
+                numbered(bytes, WAITER, namespace, lock.as_str(), *number);
             }
             Key::Request(namespace, id) => {
                 start(bytes, REQUEST, namespace);
@@ -377,6 +479,13 @@ impl Key {
             Key::Value(namespace, key) => {
                 start(bytes, VALUE, namespace);
                 bytes.extend_from_slice(key.as_str().as_bytes());
+            }
+            Key::Fifo(namespace, id) => {
+                start(bytes, FIFO, namespace);
+                bytes.extend_from_slice(id.as_str().as_bytes());
+            }
+            Key::Ticket(namespace, fifo, number) => {
+                numbered(bytes, TICKET, namespace, fifo.as_str(), *number);
             }
             Key::Webhook(namespace, number) => {
                 start(bytes, WEBHOOK, namespace);
@@ -397,9 +506,9 @@ fn start(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace) {
     bytes.push(0);
 }
 
-fn numbered(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace, lock: &LockName, number: u64) {
+fn numbered(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace, name: &str, number: u64) {
     start(bytes, kind, namespace);
-    bytes.extend_from_slice(lock.as_str().as_bytes());
+    bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
     bytes.extend_from_slice(&number.to_be_bytes());
 }
@@ -420,6 +529,15 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             namespace,
             LockName::new(std::str::from_utf8(rest).ok()?).ok()?,
         ),
+        FIFO => Key::Fifo(
+            namespace,
+            FifoId::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
+        TICKET => {
+            let (fifo, number) = split_zero(rest)?;
+            let number = u64::from_be_bytes(number.try_into().ok()?);
+            Key::Ticket(namespace, FifoId::new(fifo).ok()?, number)
+        }
         GRANT | WAITER => {
             let (lock, number) = split_zero(rest)?;
             let lock = LockName::new(lock).ok()?;
@@ -460,6 +578,8 @@ impl Record {
             Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
             Value::Request(value) => value.encode(bytes),
             Value::Value(value) => value.encode(bytes),
+            Value::Fifo(value) => value.encode(bytes),
+            Value::Ticket(value) => value.encode(bytes),
             Value::Webhook(value) => value.encode(bytes),
         };
     }
@@ -475,6 +595,8 @@ impl Record {
             Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
             Key::Request(..) => RequestValue::decode(value).map(Value::Request),
             Key::Value(..) => KeptValue::decode(value).map(Value::Value),
+            Key::Fifo(..) => FifoValue::decode(value).map(Value::Fifo),
+            Key::Ticket(..) => TicketValue::decode(value).map(Value::Ticket),
             Key::Webhook(..) => WebhookValue::decode(value).map(Value::Webhook),
         };
         match read {
@@ -487,6 +609,13 @@ impl Record {
 /// A span as stored.
 pub(super) fn nanos(span: Duration) -> u64 {
     (Time::ZERO + span).as_nanos()
+}
+
+/// What callers say of themselves, as stored.
+pub(super) fn about_value(about: Option<&About>) -> (String, BTreeMap<String, String>) {
+    about.map_or_else(Default::default, |about| {
+        (about.owner().to_owned(), about.metadata().clone())
+    })
 }
 
 /// The id of a lease as stored; `None` where there is none, an error where it is no id.
@@ -513,6 +642,7 @@ mod tests {
     fn key() -> impl Strategy<Value = Key> {
         let ns = || name().prop_map(|text| Namespace::new(&text).unwrap());
         let lock = || name().prop_map(|text| LockName::new(&text).unwrap());
+        let fifo = || name().prop_map(|text| FifoId::new(&text).unwrap());
         prop_oneof![
             Just(Key::Shard),
             (ns(), any::<u128>()).prop_map(|(ns, id)| Key::Lease(ns, LeaseId(id))),
@@ -521,6 +651,8 @@ mod tests {
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
             (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
             (ns(), name()).prop_map(|(ns, key)| Key::Value(ns, ValueKey::new(&key).unwrap())),
+            (ns(), fifo()).prop_map(|(ns, fifo)| Key::Fifo(ns, fifo)),
+            (ns(), fifo(), any::<u64>()).prop_map(|(ns, fifo, n)| Key::Ticket(ns, fifo, n)),
             (ns(), any::<u64>()).prop_map(|(ns, n)| Key::Webhook(ns, n)),
         ]
     }

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use super::command::*;
 use super::limits::*;
-use super::name::{LeaseId, LockName, RequestId, WebhookId};
+use super::name::{FifoId, LeaseId, LockName, RequestId, TicketId, WebhookId};
 use super::record::{Key, OutcomeValue, RequestValue, Value};
 use super::state::{Ask, Out, SpaceIx, State, WaiterIx};
 use super::time::{Time, WallTime};
@@ -39,6 +39,11 @@ pub(super) enum Done {
     Forced(usize),
     ValuePut(u64),
     ValueDeleted(u64),
+    Fifo(FifoId),
+    FifoDeleted(usize),
+    Ticket(TicketId),
+    TicketCompleted,
+    TicketCancelled,
     Subscribed(WebhookId),
     WebhookCancelled,
 }
@@ -54,6 +59,11 @@ pub(super) enum Kind {
     ForceRelease,
     PutValue,
     DeleteValue,
+    CreateFifo,
+    DeleteFifo,
+    CreateTicket,
+    CompleteTicket,
+    CancelTicket,
     CancelWebhook,
 }
 
@@ -70,6 +80,11 @@ impl Remembered {
             What::Done(Done::Forced(_), _) => Kind::ForceRelease,
             What::Done(Done::ValuePut(_), _) => Kind::PutValue,
             What::Done(Done::ValueDeleted(_), _) => Kind::DeleteValue,
+            What::Done(Done::Fifo(_), _) => Kind::CreateFifo,
+            What::Done(Done::FifoDeleted(_), _) => Kind::DeleteFifo,
+            What::Done(Done::Ticket(_), _) => Kind::CreateTicket,
+            What::Done(Done::TicketCompleted, _) => Kind::CompleteTicket,
+            What::Done(Done::TicketCancelled, _) => Kind::CancelTicket,
             What::Done(Done::WebhookCancelled, _) => Kind::CancelWebhook,
         }
     }
@@ -275,6 +290,11 @@ pub(super) fn done_value(fingerprint: u64, done: &Done) -> RequestValue {
         Done::Forced(count) => OutcomeValue::Forced(*count as u64),
         Done::ValuePut(revision) => OutcomeValue::ValuePut(*revision),
         Done::ValueDeleted(revision) => OutcomeValue::ValueDeleted(*revision),
+        Done::Fifo(id) => OutcomeValue::Fifo(id.to_string()),
+        Done::FifoDeleted(count) => OutcomeValue::FifoDeleted(*count as u64),
+        Done::Ticket(id) => OutcomeValue::Ticket(id.0.to_be_bytes().to_vec()),
+        Done::TicketCompleted => OutcomeValue::TicketCompleted(true),
+        Done::TicketCancelled => OutcomeValue::TicketCancelled(true),
         Done::Subscribed(id) => OutcomeValue::Subscribed(id.0.to_be_bytes().to_vec()),
         Done::WebhookCancelled => OutcomeValue::WebhookCancelled(true),
     });

@@ -8,8 +8,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::command::*;
+use super::fifo::{Fifo, Ticket};
 use super::limits::*;
-use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueKey};
+use super::line::Pace;
+use super::name::{About, FifoId, LeaseId, LockName, Namespace, RequestId, TicketId, ValueKey};
 use super::record::{Change, Key, Record, ShardValue, Value};
 use super::request::Remembered;
 use super::time::{Time, WallTime};
@@ -87,6 +89,10 @@ index_types! {
     WaiterIx,
     /// Where a value stands.
     ValueIx,
+    /// Where a FIFO stands.
+    FifoIx,
+    /// Where a ticket stands.
+    TicketIx,
     /// Where a webhook stands.
     WebhookIx,
 }
@@ -151,6 +157,8 @@ pub struct State {
     pub(super) leases: Table<LeaseIx, Lease>,
     pub(super) waiters: Table<WaiterIx, Waiter>,
     pub(super) values: Table<ValueIx, KeptValue>,
+    pub(super) fifos: Table<FifoIx, Fifo>,
+    pub(super) tickets: Table<TicketIx, Ticket>,
     pub(super) webhooks: Webhooks,
     /// Calls that are told more than once, or later.
     pub(super) calls: HashMap<CallId, CallRole, foldhash::fast::RandomState>,
@@ -165,6 +173,7 @@ pub(super) enum CallRole {
     Waiter(WaiterIx),
     Watcher(SpaceIx, LockName),
     ValueWatcher(SpaceIx, ValueKey),
+    Ticket(TicketIx),
     Session(LeaseIx),
     WebhookFollower,
 }
@@ -181,6 +190,9 @@ pub(super) struct Space {
     /// How many bytes the values have, with their keys.
     pub(super) value_bytes: usize,
     pub(super) value_watchers: HashMap<ValueKey, Vec<CallId>, foldhash::fast::RandomState>,
+    pub(super) fifos: BTreeMap<FifoId, FifoIx>,
+    /// Of all FIFOs, those that have lapsed included.
+    pub(super) tickets: HashMap<TicketId, TicketIx, foldhash::fast::RandomState>,
     /// By number.
     pub(super) webhooks: BTreeMap<u64, WebhookIx>,
     /// Those that are over, in the order in which they are forgotten.
@@ -213,10 +225,8 @@ pub(super) struct Reserved {
 pub(super) struct Line {
     /// By order of arrival.
     pub(super) places: BTreeMap<u64, WaiterIx>,
-    /// When positions were told last.
-    pub(super) told_at: Time,
-    /// Where the timer to tell them stands.
-    pub(super) timer: Option<Time>,
+    /// When positions are told.
+    pub(super) pace: Pace,
 }
 
 /// What one asks for, and what it gets.
@@ -446,6 +456,11 @@ impl State {
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
                 Timer::Value(value) => self.value_is_due(value, out),
+                Timer::ServeFifo(fifo) => self.serve_tickets(fifo, out),
+                Timer::Ticket(ticket) => self.ticket_is_due(ticket, out),
+                Timer::Turn(call) => self.turn_is_due(call, out),
+                Timer::Fifo(fifo) => self.fifo_is_due(fifo, out),
+                Timer::FifoPositions(fifo) => self.fifo_positions_are_due(fifo, out),
                 Timer::Webhook(webhook) => self.webhook_timer_is_due(webhook, out),
             }
         }
@@ -510,6 +525,8 @@ impl State {
             values: BTreeMap::new(),
             value_bytes: 0,
             value_watchers: HashMap::default(),
+            fifos: BTreeMap::new(),
+            tickets: HashMap::default(),
             webhooks: BTreeMap::new(),
             webhooks_over: VecDeque::new(),
         });
@@ -536,6 +553,7 @@ impl State {
             Some(CallRole::ValueWatcher(space, key)) => {
                 forget_watcher(&mut self.space_mut(space).value_watchers, &key, call);
             }
+            Some(CallRole::Ticket(ticket)) => self.ticket_call_is_gone(ticket, call),
             Some(CallRole::Session(lease)) => self.leases[lease].session = None,
             Some(CallRole::WebhookFollower) => self.webhooks.follower = None,
         }

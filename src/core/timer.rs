@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::command::CallId;
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
-use super::state::{GrantIx, LeaseIx, LockIx, ValueIx, WaiterIx, WebhookIx};
+use super::state::{FifoIx, GrantIx, LeaseIx, LockIx, TicketIx, ValueIx, WaiterIx, WebhookIx};
 use super::time::Time;
 
 /// All that can come due. Being told too early or twice is harmless: whoever handles it looks again.
@@ -26,6 +27,16 @@ pub(super) enum Timer {
     Requests,
     /// A value's TTL has passed.
     Value(ValueIx),
+    /// A FIFO that was loaded has turns to give.
+    ServeFifo(FifoIx),
+    /// A ticket lapses, or one that has lapsed is forgotten.
+    Ticket(TicketIx),
+    /// A call has waited enough for its ticket's turn.
+    Turn(CallId),
+    /// A FIFO may have been unused for too long.
+    Fifo(FifoIx),
+    /// The positions of a FIFO's tickets have changed and may be told.
+    FifoPositions(FifoIx),
     /// A webhook was not taken in time, or is to be forgotten.
     Webhook(WebhookIx),
 }

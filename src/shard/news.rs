@@ -13,7 +13,7 @@ use super::Failure;
 use super::call::{Outcome, Slot};
 use super::session::{Outbox, SessionNews};
 use super::watch::{CutOff, Feed, WatchNews};
-use crate::core::{Answer, CallId, Command, Effect, Namespace, Standing};
+use crate::core::{Answer, CallId, Command, Effect, FifoAnswer, FifoCommand, Namespace, Standing};
 
 /// How the shard reaches whoever called.
 pub(super) enum Caller {
@@ -227,7 +227,7 @@ impl Amends {
     }
 }
 
-/// Ends the grant of an outcome that reached nobody, if there is one.
+/// Takes back the grant or turn of an outcome that reached nobody, if there is one.
 pub(super) fn give_back(outcome: &Outcome) -> Option<Command> {
     match outcome {
         Ok(
@@ -240,6 +240,9 @@ pub(super) fn give_back(outcome: &Outcome) -> Option<Command> {
             lock: granted.lock.clone(),
             fencing_token: granted.holder.fencing_token,
         }),
+        Ok(Answer::Fifo(FifoAnswer::Ready(ticket))) => {
+            Some(Command::Fifo(FifoCommand::GiveBack { ticket: ticket.id }))
+        }
         _ => None,
     }
 }

@@ -14,8 +14,8 @@ use super::{
     UNCOMMITTED_VALUE_BYTES_MAX,
 };
 use crate::core::{
-    CallId, Change, Command, Context, Namespace, Out, Record, Request, SessionLease, State, Time,
-    Value, WallTime,
+    CallId, Change, Command, Context, FifoCommand, Namespace, Out, Record, Request, SessionLease,
+    State, Time, Value, WallTime,
 };
 
 /// How far a shard is on the way to its end.
@@ -146,9 +146,13 @@ impl Work {
         if self.stage == Stage::Stopped {
             return gone;
         }
-        // A grant to be given back is durable: giving it back must not be lost with this state.
+        // What is to be given back is durable: giving it back must not be lost with this state.
         // Everything else that is told here was of this state only.
-        let amends = matches!(command, Command::GiveBack { .. }).then(|| Amends {
+        let gives_back = matches!(
+            command,
+            Command::GiveBack { .. } | Command::Fifo(FifoCommand::GiveBack { .. })
+        );
+        let amends = gives_back.then(|| Amends {
             namespace: namespace.clone(),
             command: command.clone(),
         });
@@ -463,6 +467,12 @@ fn keeps_or_frees(command: &Command) -> bool {
             | Command::ForceRelease { .. }
             | Command::DeleteValue { .. }
             | Command::Withdraw { .. }
+            | Command::Fifo(
+                FifoCommand::Extend { .. }
+                    | FifoCommand::Complete { .. }
+                    | FifoCommand::Cancel { .. }
+                    | FifoCommand::Delete { .. }
+            )
             | Command::Webhook(_)
     )
 }
@@ -476,6 +486,7 @@ pub(super) fn may_grow(command: &Command) -> bool {
             | Command::Reserve { .. }
             | Command::CreateLease { .. }
             | Command::PutValue { .. }
+            | Command::Fifo(FifoCommand::Create { .. } | FifoCommand::CreateTicket { .. })
             | Command::OpenSession {
                 lease: SessionLease::New { .. }
             }

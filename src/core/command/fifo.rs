@@ -49,6 +49,8 @@ pub enum FifoCommand {
     Create {
         /// The id: the caller's, or a fresh one made by the adapter.
         id: FifoId,
+        /// Whether the adapter made the id: a retry comes with another one then.
+        fresh_id: bool,
         /// How it treats its tickets.
         settings: FifoSettings,
         /// Makes a retry safe.
