@@ -17,10 +17,11 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use error::{ApiError, Reason};
-pub use grant_token::GrantTokens;
+pub use grant_token::{GrantTokens, Receipts};
 
 use crate::core::{
-    About, Acquire, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
+    About, Acquire, Delivery, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof,
+    QueueName, Refusal, RequestId,
 };
 use crate::shard::Shard;
 use crate::store::{ShardId, Store, StoreError};
@@ -36,6 +37,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     shards: Vec<Shard>,
     grant_tokens: GrantTokens,
+    receipts: Receipts,
     ttl_default: Duration,
     stopping: CancellationToken,
 }
@@ -75,12 +77,14 @@ impl Api {
     /// Claims and loads every shard of the store. Blocks.
     pub fn start(store: Arc<dyn Store>, ttl_default: Duration) -> Result<Api, StoreError> {
         let grant_tokens = GrantTokens::new(&store.server_key());
+        let receipts = Receipts::new(&store.server_key());
         let shards = (0..SHARDS)
             .map(|id| Shard::start(store.clone(), ShardId(id)))
             .collect::<Result<_, _>>()?;
         Ok(Api(Arc::new(Inner {
             shards,
             grant_tokens,
+            receipts,
             ttl_default,
             stopping: CancellationToken::new(),
         })))
@@ -97,6 +101,11 @@ impl Api {
     /// Makes and reads grant tokens.
     pub fn grant_tokens(&self) -> &GrantTokens {
         &self.0.grant_tokens
+    }
+
+    /// Makes and reads receipts.
+    pub fn receipts(&self) -> &Receipts {
+        &self.0.receipts
     }
 
     /// The TTL of a grant or lease whose caller named none.
@@ -136,6 +145,18 @@ impl Api {
             .verify(namespace, lock, grant_token)
             .map(Proof::Token)
             .ok_or_else(|| ApiError::not_holder(lock))
+    }
+
+    /// The delivery that a receipt proves the right to.
+    pub fn delivery(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        receipt: &str,
+    ) -> Result<Delivery, ApiError> {
+        self.receipts()
+            .verify(namespace, queue, receipt)
+            .ok_or_else(|| Refusal::DeliveryEnded(queue.clone()).into())
     }
 }
 

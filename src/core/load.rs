@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::command::Mode;
 use super::limits::HOLDERS_PER_LOCK_MAX;
 use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueBytes, ValueKey};
+use super::queue::read_queue_outcome;
 use super::record::*;
 use super::request::{Done, What, done_value};
 use super::state::*;
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 /// Stands for the unknown number of calls that were told of a grant before it was loaded: more than
 /// can ever be given back, so that no retry takes it from one of them.
-const TOLD_BEFORE_LOAD: u32 = 1 << 31;
+pub(super) const TOLD_BEFORE_LOAD: u32 = 1 << 31;
 
 /// Takes a shard's records, in ascending order of their keys, and gives its state.
 #[derive(Debug, Default)]
 pub struct Loader {
-    state: State,
+    pub(super) state: State,
     /// The lock that the last record was of: grants of one lock come one behind the other.
     last_lock: Option<LockIx>,
 }
@@ -56,6 +57,9 @@ impl State {
         }
         for (index, value) in self.values.iter() {
             add(self.value_key(index), Value::Value(value.record()));
+        }
+        for (key, value) in self.queue_records() {
+            add(key, value);
         }
         for (index, grant) in self.grants.iter() {
             let lock = &self.locks[grant.lock];
@@ -97,6 +101,13 @@ impl Loader {
             }
             (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
             (Key::Value(space, key), Value::Value(value)) => self.value(&space, key, value)?,
+            (Key::Queue(space, name), Value::Queue(value)) => self.queue(&space, &name, &value)?,
+            (Key::Item(space, name, id), Value::Item(value)) => {
+                self.item(&space, &name, id, value)?;
+            }
+            (Key::Delivery(space, name, id), Value::Delivery(value)) => {
+                self.delivery(&space, &name, id, &value)?;
+            }
             (key, _) => return Err(Damage(format!("the value of {key:?} is of another kind"))),
         }
         Ok(())
@@ -264,6 +275,7 @@ impl Loader {
             Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
             Some(OutcomeValue::ValuePut(revision)) => Done::ValuePut(revision),
             Some(OutcomeValue::ValueDeleted(revision)) => Done::ValueDeleted(revision),
+            Some(OutcomeValue::Queue(outcome)) => read_queue_outcome(&id, outcome)?,
             None => return Err(Damage(format!("the request {id} has no outcome"))),
         };
         let space = self.state.space(space);

@@ -1,5 +1,6 @@
 //! What is durable: one record per lease, reserved lock, grant, durable place in line,
-//! remembered request and value, and one for the shard itself.
+//! remembered request, value, configured queue and item, one more for each item that was delivered,
+//! and one for the shard itself.
 //!
 //! A change always writes a whole record, so that replaying changes in order, from any point that
 //! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::name::{LeaseId, LockName, Namespace, RequestId, ValueKey};
+use super::name::{LeaseId, LockName, Namespace, QueueName, RequestId, ValueKey};
 use super::time::Time;
 
 /// A change to make durable.
@@ -41,6 +42,12 @@ pub enum Key {
     Request(Namespace, RequestId),
     /// A value that a caller keeps.
     Value(Namespace, ValueKey),
+    /// A configured queue.
+    Queue(Namespace, QueueName),
+    /// An item of a queue, by its id.
+    Item(Namespace, QueueName, u64),
+    /// How an item that was delivered fares.
+    Delivery(Namespace, QueueName, u64),
 }
 
 /// A record with its key.
@@ -69,6 +76,12 @@ pub enum Value {
     Request(RequestValue),
     /// Of a value that a caller keeps.
     Value(KeptValue),
+    /// Of a configured queue.
+    Queue(QueueValue),
+    /// Of an item.
+    Item(ItemValue),
+    /// Of how an item fares.
+    Delivery(DeliveryValue),
 }
 
 /// The shard's counters.
@@ -162,7 +175,7 @@ pub struct RequestValue {
     #[prost(fixed64, tag = "1")]
     pub fingerprint: u64,
     /// The outcome.
-    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10")]
+    #[prost(oneof = "OutcomeValue", tags = "2, 3, 4, 5, 6, 7, 9, 10, 20")]
     pub outcome: Option<OutcomeValue>,
     /// Of a grant: when it was made, by the wall clock.
     #[prost(uint64, tag = "8")]
@@ -196,6 +209,98 @@ pub enum OutcomeValue {
     /// A value that was deleted, by its revision.
     #[prost(uint64, tag = "10")]
     ValueDeleted(u64),
+    /// Something that was asked of a queue.
+    #[prost(message, tag = "20")]
+    Queue(QueueOutcomeValue),
+}
+
+/// What a remembered request about a queue came to.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueueOutcomeValue {
+    /// What was done.
+    #[prost(enumeration = "QueueDeed", tag = "1")]
+    pub deed: i32,
+    /// The item that was enqueued or dequeued.
+    #[prost(uint64, tag = "2")]
+    pub item: u64,
+    /// Which delivery of it.
+    #[prost(uint32, tag = "3")]
+    pub delivery: u32,
+    /// How many items were meant.
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    /// Whether there were more.
+    #[prost(bool, tag = "5")]
+    pub more: bool,
+}
+
+/// What was done to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum QueueDeed {
+    /// Nothing that this version knows.
+    Unknown = 0,
+    /// It was configured.
+    Configured = 1,
+    /// It was deleted.
+    Deleted = 2,
+    /// An item was put in line.
+    Enqueued = 3,
+    /// An item was delivered.
+    Dequeued = 4,
+    /// An item was acknowledged.
+    Acknowledged = 5,
+    /// An item was returned.
+    Returned = 6,
+    /// Items were removed.
+    Purged = 7,
+    /// Dead letters were put back in line.
+    Redriven = 8,
+}
+
+/// A configured queue.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueueValue {
+    /// After so many deliveries an item is dead; 0: never.
+    #[prost(uint32, tag = "1")]
+    pub deliveries_max: u32,
+}
+
+/// An item of a queue. It is written once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ItemValue {
+    /// The item.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: Bytes,
+    /// When its TTL has passed; 0: it has none.
+    #[prost(uint64, tag = "2")]
+    pub expires_nanos: u64,
+    /// When it was put in line, by the wall clock.
+    #[prost(uint64, tag = "3")]
+    pub enqueued_at_ms: u64,
+}
+
+/// How an item fares that was delivered, or was dead.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeliveryValue {
+    /// How often it was delivered.
+    #[prost(uint32, tag = "1")]
+    pub deliveries: u32,
+    /// Of a delivery that is under way: when it has to be acknowledged; 0: none is.
+    #[prost(uint64, tag = "2")]
+    pub ends_nanos: u64,
+    /// Of a delivery that is under way: the time to acknowledge it.
+    #[prost(uint64, tag = "3")]
+    pub ack_timeout_nanos: u64,
+    /// Whether it is a dead letter.
+    #[prost(bool, tag = "4")]
+    pub dead: bool,
+    /// Whether its TTL counts no more, as it was a dead letter.
+    #[prost(bool, tag = "5")]
+    pub lost_ttl: bool,
+    /// Of a delivery that is under way: the request id that it was asked with; empty: none.
+    #[prost(string, tag = "6")]
+    pub request_id: String,
 }
 
 /// A value that a caller keeps.
@@ -224,6 +329,9 @@ const GRANT: u8 = 3;
 const WAITER: u8 = 4;
 const REQUEST: u8 = 5;
 const VALUE: u8 = 6;
+const QUEUE: u8 = 9;
+const ITEM: u8 = 10;
+const DELIVERY: u8 = 11;
 
 impl Key {
     /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
@@ -248,10 +356,10 @@ impl Key {
                 bytes.extend_from_slice(lock.as_str().as_bytes());
             }
             Key::Grant(namespace, lock, number) => {
-                numbered(bytes, GRANT, namespace, lock, *number);
+                numbered(bytes, GRANT, namespace, lock.as_str(), *number);
             }
             Key::Waiter(namespace, lock, number) => {
-                numbered(bytes, WAITER, namespace, lock, *number);
+                numbered(bytes, WAITER, namespace, lock.as_str(), *number);
             }
             Key::Request(namespace, id) => {
                 start(bytes, REQUEST, namespace);
@@ -260,6 +368,16 @@ impl Key {
             Key::Value(namespace, key) => {
                 start(bytes, VALUE, namespace);
                 bytes.extend_from_slice(key.as_str().as_bytes());
+            }
+            Key::Queue(namespace, queue) => {
+                start(bytes, QUEUE, namespace);
+                bytes.extend_from_slice(queue.as_str().as_bytes());
+            }
+            Key::Item(namespace, queue, id) => {
+                numbered(bytes, ITEM, namespace, queue.as_str(), *id);
+            }
+            Key::Delivery(namespace, queue, id) => {
+                numbered(bytes, DELIVERY, namespace, queue.as_str(), *id);
             }
         }
     }
@@ -276,9 +394,9 @@ fn start(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace) {
     bytes.push(0);
 }
 
-fn numbered(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace, lock: &LockName, number: u64) {
+fn numbered(bytes: &mut Vec<u8>, kind: u8, namespace: &Namespace, name: &str, number: u64) {
     start(bytes, kind, namespace);
-    bytes.extend_from_slice(lock.as_str().as_bytes());
+    bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
     bytes.extend_from_slice(&number.to_be_bytes());
 }
@@ -317,6 +435,20 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             namespace,
             ValueKey::new(std::str::from_utf8(rest).ok()?).ok()?,
         ),
+        QUEUE => Key::Queue(
+            namespace,
+            QueueName::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
+        ITEM | DELIVERY => {
+            let (queue, id) = split_zero(rest)?;
+            let queue = QueueName::new(queue).ok()?;
+            let id = u64::from_be_bytes(id.try_into().ok()?);
+            if *kind == ITEM {
+                Key::Item(namespace, queue, id)
+            } else {
+                Key::Delivery(namespace, queue, id)
+            }
+        }
         _ => return None,
     })
 }
@@ -338,6 +470,9 @@ impl Record {
             Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
             Value::Request(value) => value.encode(bytes),
             Value::Value(value) => value.encode(bytes),
+            Value::Queue(value) => value.encode(bytes),
+            Value::Item(value) => value.encode(bytes),
+            Value::Delivery(value) => value.encode(bytes),
         };
     }
 
@@ -352,6 +487,9 @@ impl Record {
             Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
             Key::Request(..) => RequestValue::decode(value).map(Value::Request),
             Key::Value(..) => KeptValue::decode(value).map(Value::Value),
+            Key::Queue(..) => QueueValue::decode(value).map(Value::Queue),
+            Key::Item(..) => ItemValue::decode(value).map(Value::Item),
+            Key::Delivery(..) => DeliveryValue::decode(value).map(Value::Delivery),
         };
         match read {
             Ok(value) => Ok(Record { key, value }),
@@ -389,6 +527,7 @@ mod tests {
     fn key() -> impl Strategy<Value = Key> {
         let ns = || name().prop_map(|text| Namespace::new(&text).unwrap());
         let lock = || name().prop_map(|text| LockName::new(&text).unwrap());
+        let queue = || name().prop_map(|text| QueueName::new(&text).unwrap());
         prop_oneof![
             Just(Key::Shard),
             (ns(), any::<u128>()).prop_map(|(ns, id)| Key::Lease(ns, LeaseId(id))),
@@ -397,6 +536,9 @@ mod tests {
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
             (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
             (ns(), name()).prop_map(|(ns, key)| Key::Value(ns, ValueKey::new(&key).unwrap())),
+            (ns(), queue()).prop_map(|(ns, queue)| Key::Queue(ns, queue)),
+            (ns(), queue(), any::<u64>()).prop_map(|(ns, queue, id)| Key::Item(ns, queue, id)),
+            (ns(), queue(), any::<u64>()).prop_map(|(ns, queue, id)| Key::Delivery(ns, queue, id)),
         ]
     }
 

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::limits::*;
-use super::name::{About, LeaseId, LockName, Namespace, RequestId, ValueKey};
+use super::name::{About, LeaseId, LockName, Namespace, QueueName, RequestId, ValueKey};
+use super::queue::{Consumer, Item, Queue};
 use super::record::{Change, Key, Record, ShardValue, Value};
 use super::request::Remembered;
 use super::time::{Time, WallTime};
@@ -86,6 +87,12 @@ index_types! {
     WaiterIx,
     /// Where a value stands.
     ValueIx,
+    /// Where a queue stands.
+    QueueIx,
+    /// Where an item of a queue stands.
+    ItemIx,
+    /// Where a consumer stands.
+    ConsumerIx,
 }
 
 /// A table whose entries keep their place until they are removed.
@@ -148,6 +155,11 @@ pub struct State {
     pub(super) leases: Table<LeaseIx, Lease>,
     pub(super) waiters: Table<WaiterIx, Waiter>,
     pub(super) values: Table<ValueIx, KeptValue>,
+    pub(super) queues: Table<QueueIx, Queue>,
+    pub(super) items: Table<ItemIx, Item>,
+    pub(super) consumers: Table<ConsumerIx, Consumer>,
+    /// The order in which consumers wait; it is not stored, as they are not.
+    pub(super) last_turn: u64,
     /// Calls that are told more than once, or later.
     pub(super) calls: HashMap<CallId, CallRole, foldhash::fast::RandomState>,
     pub(super) timers: Timers,
@@ -162,6 +174,7 @@ pub(super) enum CallRole {
     Watcher(SpaceIx, LockName),
     ValueWatcher(SpaceIx, ValueKey),
     Session(LeaseIx),
+    Consumer(ConsumerIx),
 }
 
 /// A namespace.
@@ -176,6 +189,11 @@ pub(super) struct Space {
     /// How many bytes the values have, with their keys.
     pub(super) value_bytes: usize,
     pub(super) value_watchers: HashMap<ValueKey, Vec<CallId>, foldhash::fast::RandomState>,
+    pub(super) queues: BTreeMap<QueueName, QueueIx>,
+    /// How many items its queues have, dead ones included.
+    pub(super) item_count: usize,
+    /// How many bytes these have.
+    pub(super) item_bytes: usize,
 }
 
 /// A lock that is held, waited for or reserved.
@@ -432,6 +450,8 @@ impl State {
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
                 Timer::Value(value) => self.value_is_due(value, out),
+                Timer::Item(item) => self.item_is_due(item, out),
+                Timer::Consumer(consumer) => self.consumer_is_due(consumer, out),
             }
         }
         if self.now >= self.clock_commit_due() {
@@ -495,6 +515,9 @@ impl State {
             values: BTreeMap::new(),
             value_bytes: 0,
             value_watchers: HashMap::default(),
+            queues: BTreeMap::new(),
+            item_count: 0,
+            item_bytes: 0,
         });
         self.space_by_name.insert(name.clone(), space);
         space
@@ -520,6 +543,7 @@ impl State {
                 forget_watcher(&mut self.space_mut(space).value_watchers, &key, call);
             }
             Some(CallRole::Session(lease)) => self.leases[lease].session = None,
+            Some(CallRole::Consumer(consumer)) => self.consumer_is_gone(consumer, out),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
-use super::state::{GrantIx, LeaseIx, LockIx, ValueIx, WaiterIx};
+use super::state::{ConsumerIx, GrantIx, ItemIx, LeaseIx, LockIx, ValueIx, WaiterIx};
 use super::time::Time;
 
 /// All that can come due. Being told too early or twice is harmless: whoever handles it looks again.
@@ -26,6 +26,10 @@ pub(super) enum Timer {
     Requests,
     /// A value's TTL has passed.
     Value(ValueIx),
+    /// An item's TTL has passed, or it was not acknowledged in time.
+    Item(ItemIx),
+    /// A wait for an item times out.
+    Consumer(ConsumerIx),
 }
 
 /// The set of deadlines.

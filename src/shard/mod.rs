@@ -22,6 +22,7 @@ mod watch;
 mod work;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use call::Slot;
 pub use call::{Call, Outcome, Progress};
@@ -32,7 +33,10 @@ use watch::Feed;
 pub use watch::{WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, Watch, WatchNews};
 use work::{Stage, Work};
 
-use crate::core::{Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey};
+use crate::core::{
+    Acquire, CallId, Command, LockName, Namespace, QueueCommand, QueueName, Refusal, SessionLease,
+    ValueKey,
+};
 use crate::store::{ShardId, Store, StoreError};
 
 /// The most answers that wait for one commit before further calls are refused. As many more may be
@@ -133,6 +137,23 @@ impl Shard {
     /// Follows what is under a key. Dropping the returned watch ends it.
     pub fn watch_value(&self, namespace: &Namespace, key: ValueKey) -> Watch {
         self.follow(namespace, Command::WatchValue { key })
+    }
+
+    /// Takes items of a queue as they come: [`WatchNews::Item`] for each. Dropping the returned watch
+    /// ends it, and gives back what was not read.
+    pub fn consume(
+        &self,
+        namespace: &Namespace,
+        queue: QueueName,
+        window: u32,
+        ack_timeout: Duration,
+    ) -> Watch {
+        let consume = QueueCommand::Consume {
+            queue,
+            window,
+            ack_timeout,
+        };
+        self.follow(namespace, Command::Queue(consume))
     }
 
     /// Opens a session. Its first news are [`SessionNews::Opened`], or [`SessionNews::Ended`].

@@ -238,10 +238,8 @@ impl Stream for Changes {
         let event = match ready!(watch.poll_next(cx)) {
             Some(WatchNews::State(view)) => Ok(Event::State(convert::lock(view))),
             Some(WatchNews::Changed(event)) => Ok(Event::Change(convert::event(&event))),
-            Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
-                Err(Status::from(error::misfit()))
-            }
             Some(WatchNews::Failed(failure)) => Err(Status::from(failure)),
+            Some(_) => Err(Status::from(error::misfit())),
             None => Err(Status::from(ApiError::new(
                 Reason::SlowReader,
                 "the watch was cut off, as its events were not read in time; watch again",

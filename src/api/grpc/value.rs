@@ -193,7 +193,7 @@ impl Stream for Changes {
             })),
             Some(WatchNews::ValueChanged(change)) => Ok(Event::Change(event(&change))),
             Some(WatchNews::Failed(failure)) => Err(Status::from(failure)),
-            Some(WatchNews::State(_) | WatchNews::Changed(_)) => Err(Status::from(error::misfit())),
+            Some(_) => Err(Status::from(error::misfit())),
             None => Err(Status::from(ApiError::new(
                 Reason::SlowReader,
                 "the watch was cut off, as its events were not read in time; watch again",

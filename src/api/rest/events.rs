@@ -105,10 +105,8 @@ pub(super) async fn watch(
                     (event("state", &LockJson::from(&view)), Some(watch))
                 }
                 Some(WatchNews::Changed(news)) => (change(&lock, &news), Some(watch)),
-                Some(WatchNews::ValueState(_) | WatchNews::ValueChanged(_)) => {
-                    (error_event(&unexpected_answer()), None)
-                }
                 Some(WatchNews::Failed(failure)) => (error_event(&failure.into()), None),
+                Some(_) => (error_event(&unexpected_answer()), None),
                 None => (error_event(&slow_reader()), None),
             })
         }

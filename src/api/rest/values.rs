@@ -196,9 +196,7 @@ pub(super) async fn watch(
                 }
                 Some(WatchNews::ValueChanged(news)) => (change(&news), Some(watch)),
                 Some(WatchNews::Failed(failure)) => (error_event(&failure.into()), None),
-                Some(WatchNews::State(_) | WatchNews::Changed(_)) => {
-                    (error_event(&unexpected_answer()), None)
-                }
+                Some(_) => (error_event(&unexpected_answer()), None),
                 None => (error_event(&slow_reader()), None),
             })
         }

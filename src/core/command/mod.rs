@@ -595,6 +595,9 @@ pub enum Effect {
     InLine(CallId, Standing),
     /// The next item of a call that consumes a queue.
     Delivered(CallId, Delivered),
+    /// A delivery to a call that consumes a queue has ended without its doing: where it has not read
+    /// the item yet, it need not.
+    Recalled(CallId, Delivery),
     /// A session call is open.
     SessionOpened {
         /// The session's call.
@@ -636,6 +639,7 @@ impl Effect {
             | Effect::ValueChanged(call, _)
             | Effect::InLine(call, _)
             | Effect::Delivered(call, _)
+            | Effect::Recalled(call, _)
             | Effect::SessionOpened { session: call, .. }
             | Effect::Lost { session: call, .. }
             | Effect::SessionEnded { session: call, .. } => *call,

@@ -7,6 +7,7 @@
 mod lease;
 mod line;
 mod lock;
+mod queue;
 mod request;
 mod session;
 mod value;
