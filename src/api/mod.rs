@@ -18,11 +18,12 @@ use std::time::Duration;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use error::{ApiError, Reason};
-pub use grant_token::GrantTokens;
+pub use grant_token::{GrantTokens, Receipts};
 pub use webhook::WebhookSecrets;
 
 use crate::core::{
-    About, Acquire, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof, RequestId,
+    About, Acquire, Delivery, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof,
+    QueueName, Refusal, RequestId,
 };
 use crate::shard::Shard;
 use crate::store::{ShardId, Store, StoreError};
@@ -39,6 +40,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     shards: Vec<Shard>,
     grant_tokens: GrantTokens,
+    receipts: Receipts,
     webhook_secrets: WebhookSecrets,
     sender: Sender,
     ttl_default: Duration,
@@ -91,6 +93,7 @@ impl Api {
         Ok(Api(Arc::new(Inner {
             shards,
             grant_tokens: GrantTokens::new(&server_key),
+            receipts: Receipts::new(&server_key),
             webhook_secrets: WebhookSecrets::new(&server_key),
             sender,
             ttl_default,
@@ -118,6 +121,11 @@ impl Api {
     /// Makes and reads grant tokens.
     pub fn grant_tokens(&self) -> &GrantTokens {
         &self.0.grant_tokens
+    }
+
+    /// Makes and reads receipts.
+    pub fn receipts(&self) -> &Receipts {
+        &self.0.receipts
     }
 
     /// Makes the secrets that webhooks are signed with.
@@ -171,6 +179,18 @@ impl Api {
             .verify(namespace, lock, grant_token)
             .map(Proof::Token)
             .ok_or_else(|| ApiError::not_holder(lock))
+    }
+
+    /// The delivery that a receipt proves the right to.
+    pub fn delivery(
+        &self,
+        namespace: &Namespace,
+        queue: &QueueName,
+        receipt: &str,
+    ) -> Result<Delivery, ApiError> {
+        self.receipts()
+            .verify(namespace, queue, receipt)
+            .ok_or_else(|| Refusal::DeliveryEnded(queue.clone()).into())
     }
 }
 

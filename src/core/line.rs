@@ -205,11 +205,14 @@ impl State {
     }
 
     pub(super) fn withdraw(&mut self, call: CallId, out: &mut Out) {
-        let Some(CallRole::Waiter(waiter)) = self.calls.get(&call) else {
-            return;
-        };
-        let lock = self.turn_away(*waiter, |_, _| Refusal::Cancelled, out);
-        self.settle(lock, out);
+        match self.calls.get(&call) {
+            Some(CallRole::Waiter(waiter)) => {
+                let lock = self.turn_away(*waiter, |_, _| Refusal::Cancelled, out);
+                self.settle(lock, out);
+            }
+            Some(CallRole::Consumer(consumer)) => self.withdraw_consumer(*consumer, out),
+            _ => {}
+        }
     }
 
     /// A caller of a waiter is gone; with the last one goes a place that is not durable.

@@ -8,6 +8,7 @@ use super::name::{
     About, CallbackSecret, CallbackUrl, FifoId, Invalid, LeaseId, LockName, Namespace, RequestId,
     TicketId, ValueBytes, ValueKey, WebhookId,
 };
+use super::queue::read_queue_outcome;
 use super::record::*;
 use super::request::{Done, What, done_value};
 use super::state::*;
@@ -25,7 +26,7 @@ pub(super) const TOLD_BEFORE_LOAD: u32 = 1 << 31;
 /// Takes a shard's records, in ascending order of their keys, and gives its state.
 #[derive(Debug, Default)]
 pub struct Loader {
-    state: State,
+    pub(super) state: State,
     /// The lock that the last record was of: grants of one lock come one behind the other.
     last_lock: Option<LockIx>,
 }
@@ -61,6 +62,9 @@ impl State {
         }
         for (index, value) in self.values.iter() {
             add(self.value_key(index), Value::Value(value.record()));
+        }
+        for (key, value) in self.queue_records() {
+            add(key, value);
         }
         for (index, fifo) in self.fifos.iter() {
             add(self.fifo_key(index), Value::Fifo(fifo.record()));
@@ -111,6 +115,13 @@ impl Loader {
             }
             (Key::Request(space, id), Value::Request(value)) => self.request(&space, id, value)?,
             (Key::Value(space, key), Value::Value(value)) => self.value(&space, key, value)?,
+            (Key::Queue(space, name), Value::Queue(value)) => self.queue(&space, &name, &value)?,
+            (Key::Item(space, name, id), Value::Item(value)) => {
+                self.item(&space, &name, id, value)?;
+            }
+            (Key::Delivery(space, name, id), Value::Delivery(value)) => {
+                self.delivery(&space, &name, id, &value)?;
+            }
             (Key::Fifo(space, id), Value::Fifo(value)) => {
                 self.state.load_fifo(&space, id, value)?;
             }
@@ -288,6 +299,7 @@ impl Loader {
             Some(OutcomeValue::Forced(count)) => Done::Forced(count as usize),
             Some(OutcomeValue::ValuePut(revision)) => Done::ValuePut(revision),
             Some(OutcomeValue::ValueDeleted(revision)) => Done::ValueDeleted(revision),
+            Some(OutcomeValue::Queue(outcome)) => read_queue_outcome(&id, outcome)?,
             Some(OutcomeValue::Fifo(id)) => {
                 Done::Fifo(FifoId::new(&id).map_err(|invalid| Damage(invalid.to_string()))?)
             }

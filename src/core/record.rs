@@ -1,5 +1,6 @@
 //! What is durable: one record per lease, reserved lock, grant, durable place in line,
-//! remembered request, value, FIFO and ticket, and one for the shard itself.
+//! remembered request, value, FIFO, ticket, configured queue, item and webhook, one more for each
+//! item that was delivered, and one for the shard itself.
 //!
 //! A change always writes a whole record, so that replaying changes in order, from any point that
 //! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::command::WebhookState;
-use super::name::{About, FifoId, LeaseId, LockName, Namespace, RequestId, ValueKey};
+use super::name::{About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, ValueKey};
 use super::time::Time;
 
 /// A change to make durable.
@@ -46,6 +47,12 @@ pub enum Key {
     Fifo(Namespace, FifoId),
     /// A ticket, by its number.
     Ticket(Namespace, FifoId, u64),
+    /// A configured queue.
+    Queue(Namespace, QueueName),
+    /// An item of a queue, by its id.
+    Item(Namespace, QueueName, u64),
+    /// How an item that was delivered fares.
+    Delivery(Namespace, QueueName, u64),
     /// A webhook, by its number.
     Webhook(Namespace, u64),
 }
@@ -76,6 +83,12 @@ pub enum Value {
     Request(RequestValue),
     /// Of a value that a caller keeps.
     Value(KeptValue),
+    /// Of a configured queue.
+    Queue(QueueValue),
+    /// Of an item.
+    Item(ItemValue),
+    /// Of how an item fares.
+    Delivery(DeliveryValue),
     /// Of a FIFO.
     Fifo(FifoValue),
     /// Of a ticket.
@@ -177,7 +190,7 @@ pub struct RequestValue {
     /// The outcome.
     #[prost(
         oneof = "OutcomeValue",
-        tags = "2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 30, 31"
+        tags = "2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 20, 30, 31"
     )]
     pub outcome: Option<OutcomeValue>,
     /// Of a grant: when it was made, by the wall clock.
@@ -212,6 +225,9 @@ pub enum OutcomeValue {
     /// A value that was deleted, by its revision.
     #[prost(uint64, tag = "10")]
     ValueDeleted(u64),
+    /// Something that was asked of a queue.
+    #[prost(message, tag = "20")]
+    Queue(QueueOutcomeValue),
     /// A FIFO that was made, by its id.
     #[prost(string, tag = "11")]
     Fifo(String),
@@ -233,6 +249,95 @@ pub enum OutcomeValue {
     /// A webhook's place in line was given up.
     #[prost(bool, tag = "31")]
     WebhookCancelled(bool),
+}
+
+/// What a remembered request about a queue came to.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueueOutcomeValue {
+    /// What was done.
+    #[prost(enumeration = "QueueDeed", tag = "1")]
+    pub deed: i32,
+    /// The item that was enqueued or dequeued.
+    #[prost(uint64, tag = "2")]
+    pub item: u64,
+    /// Which delivery of it.
+    #[prost(uint32, tag = "3")]
+    pub delivery: u32,
+    /// How many items were meant.
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    /// Whether there were more.
+    #[prost(bool, tag = "5")]
+    pub more: bool,
+}
+
+/// What was done to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum QueueDeed {
+    /// Nothing that this version knows.
+    Unknown = 0,
+    /// It was configured.
+    Configured = 1,
+    /// It was deleted.
+    Deleted = 2,
+    /// An item was put in line.
+    Enqueued = 3,
+    /// An item was delivered.
+    Dequeued = 4,
+    /// An item was acknowledged.
+    Acknowledged = 5,
+    /// An item was returned.
+    Returned = 6,
+    /// Items were removed.
+    Purged = 7,
+    /// Dead letters were put back in line.
+    Redriven = 8,
+}
+
+/// A configured queue.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct QueueValue {
+    /// After so many deliveries an item is dead; 0: never.
+    #[prost(uint32, tag = "1")]
+    pub deliveries_max: u32,
+}
+
+/// An item of a queue. It is written once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ItemValue {
+    /// The item.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: Bytes,
+    /// When its TTL has passed; 0: it has none.
+    #[prost(uint64, tag = "2")]
+    pub expires_nanos: u64,
+    /// When it was put in line, by the wall clock.
+    #[prost(uint64, tag = "3")]
+    pub enqueued_at_ms: u64,
+}
+
+/// How an item fares that was delivered, or was dead.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DeliveryValue {
+    /// How often it was delivered.
+    #[prost(uint32, tag = "1")]
+    pub deliveries: u32,
+    /// Of a delivery that is under way: when it has to be acknowledged; 0: none is.
+    #[prost(uint64, tag = "2")]
+    pub ends_nanos: u64,
+    /// Of a delivery that is under way: the time to acknowledge it.
+    #[prost(uint64, tag = "3")]
+    pub ack_timeout_nanos: u64,
+    /// Whether it is a dead letter.
+    #[prost(bool, tag = "4")]
+    pub dead: bool,
+    /// Whether its TTL counts no more, as it was a dead letter.
+    #[prost(bool, tag = "5")]
+    pub lost_ttl: bool,
+    /// Of a delivery that is under way: the request id that it was asked with; empty: none.
+    #[prost(string, tag = "6")]
+    pub request_id: String,
 }
 
 /// A value that a caller keeps.
@@ -442,6 +547,9 @@ const REQUEST: u8 = 5;
 const VALUE: u8 = 6;
 const FIFO: u8 = 7;
 const TICKET: u8 = 8;
+const QUEUE: u8 = 9;
+const ITEM: u8 = 10;
+const DELIVERY: u8 = 11;
 const WEBHOOK: u8 = 12;
 
 impl Key {
@@ -479,6 +587,16 @@ impl Key {
             Key::Value(namespace, key) => {
                 start(bytes, VALUE, namespace);
                 bytes.extend_from_slice(key.as_str().as_bytes());
+            }
+            Key::Queue(namespace, queue) => {
+                start(bytes, QUEUE, namespace);
+                bytes.extend_from_slice(queue.as_str().as_bytes());
+            }
+            Key::Item(namespace, queue, id) => {
+                numbered(bytes, ITEM, namespace, queue.as_str(), *id);
+            }
+            Key::Delivery(namespace, queue, id) => {
+                numbered(bytes, DELIVERY, namespace, queue.as_str(), *id);
             }
             Key::Fifo(namespace, id) => {
                 start(bytes, FIFO, namespace);
@@ -556,6 +674,20 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             namespace,
             ValueKey::new(std::str::from_utf8(rest).ok()?).ok()?,
         ),
+        QUEUE => Key::Queue(
+            namespace,
+            QueueName::new(std::str::from_utf8(rest).ok()?).ok()?,
+        ),
+        ITEM | DELIVERY => {
+            let (queue, id) = split_zero(rest)?;
+            let queue = QueueName::new(queue).ok()?;
+            let id = u64::from_be_bytes(id.try_into().ok()?);
+            if *kind == ITEM {
+                Key::Item(namespace, queue, id)
+            } else {
+                Key::Delivery(namespace, queue, id)
+            }
+        }
         WEBHOOK => Key::Webhook(namespace, u64::from_be_bytes(rest.try_into().ok()?)),
         _ => return None,
     })
@@ -578,6 +710,9 @@ impl Record {
             Value::Grant(value) | Value::Waiter(value) => value.encode(bytes),
             Value::Request(value) => value.encode(bytes),
             Value::Value(value) => value.encode(bytes),
+            Value::Queue(value) => value.encode(bytes),
+            Value::Item(value) => value.encode(bytes),
+            Value::Delivery(value) => value.encode(bytes),
             Value::Fifo(value) => value.encode(bytes),
             Value::Ticket(value) => value.encode(bytes),
             Value::Webhook(value) => value.encode(bytes),
@@ -595,6 +730,9 @@ impl Record {
             Key::Waiter(..) => HoldValue::decode(value).map(Value::Waiter),
             Key::Request(..) => RequestValue::decode(value).map(Value::Request),
             Key::Value(..) => KeptValue::decode(value).map(Value::Value),
+            Key::Queue(..) => QueueValue::decode(value).map(Value::Queue),
+            Key::Item(..) => ItemValue::decode(value).map(Value::Item),
+            Key::Delivery(..) => DeliveryValue::decode(value).map(Value::Delivery),
             Key::Fifo(..) => FifoValue::decode(value).map(Value::Fifo),
             Key::Ticket(..) => TicketValue::decode(value).map(Value::Ticket),
             Key::Webhook(..) => WebhookValue::decode(value).map(Value::Webhook),
@@ -642,6 +780,7 @@ mod tests {
     fn key() -> impl Strategy<Value = Key> {
         let ns = || name().prop_map(|text| Namespace::new(&text).unwrap());
         let lock = || name().prop_map(|text| LockName::new(&text).unwrap());
+        let queue = || name().prop_map(|text| QueueName::new(&text).unwrap());
         let fifo = || name().prop_map(|text| FifoId::new(&text).unwrap());
         prop_oneof![
             Just(Key::Shard),
@@ -651,6 +790,9 @@ mod tests {
             (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Waiter(ns, lock, n)),
             (ns(), name()).prop_map(|(ns, id)| Key::Request(ns, RequestId::new(&id).unwrap())),
             (ns(), name()).prop_map(|(ns, key)| Key::Value(ns, ValueKey::new(&key).unwrap())),
+            (ns(), queue()).prop_map(|(ns, queue)| Key::Queue(ns, queue)),
+            (ns(), queue(), any::<u64>()).prop_map(|(ns, queue, id)| Key::Item(ns, queue, id)),
+            (ns(), queue(), any::<u64>()).prop_map(|(ns, queue, id)| Key::Delivery(ns, queue, id)),
             (ns(), fifo()).prop_map(|(ns, fifo)| Key::Fifo(ns, fifo)),
             (ns(), fifo(), any::<u64>()).prop_map(|(ns, fifo, n)| Key::Ticket(ns, fifo, n)),
             (ns(), any::<u64>()).prop_map(|(ns, n)| Key::Webhook(ns, n)),

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use super::command::*;
 use super::limits::*;
 use super::name::{FifoId, LeaseId, LockName, RequestId, TicketId, WebhookId};
+use super::queue::{Swept, queue_outcome};
 use super::record::{Key, OutcomeValue, RequestValue, Value};
 use super::state::{Ask, Out, SpaceIx, State, WaiterIx};
 use super::time::{Time, WallTime};
@@ -39,6 +40,14 @@ pub(super) enum Done {
     Forced(usize),
     ValuePut(u64),
     ValueDeleted(u64),
+    QueueConfigured,
+    QueueDeleted(Swept),
+    Enqueued(u64),
+    Dequeued(Delivery),
+    Acknowledged,
+    Returned,
+    Purged(Swept),
+    Redriven(Swept),
     Fifo(FifoId),
     FifoDeleted(usize),
     Ticket(TicketId),
@@ -59,6 +68,14 @@ pub(super) enum Kind {
     ForceRelease,
     PutValue,
     DeleteValue,
+    ConfigureQueue,
+    DeleteQueue,
+    Enqueue,
+    Dequeue,
+    Acknowledge,
+    Return,
+    Purge,
+    Redrive,
     CreateFifo,
     DeleteFifo,
     CreateTicket,
@@ -80,6 +97,14 @@ impl Remembered {
             What::Done(Done::Forced(_), _) => Kind::ForceRelease,
             What::Done(Done::ValuePut(_), _) => Kind::PutValue,
             What::Done(Done::ValueDeleted(_), _) => Kind::DeleteValue,
+            What::Done(Done::QueueConfigured, _) => Kind::ConfigureQueue,
+            What::Done(Done::QueueDeleted(_), _) => Kind::DeleteQueue,
+            What::Done(Done::Enqueued(_), _) => Kind::Enqueue,
+            What::Done(Done::Dequeued(_), _) => Kind::Dequeue,
+            What::Done(Done::Acknowledged, _) => Kind::Acknowledge,
+            What::Done(Done::Returned, _) => Kind::Return,
+            What::Done(Done::Purged(_), _) => Kind::Purge,
+            What::Done(Done::Redriven(_), _) => Kind::Redrive,
             What::Done(Done::Fifo(_), _) => Kind::CreateFifo,
             What::Done(Done::FifoDeleted(_), _) => Kind::DeleteFifo,
             What::Done(Done::Ticket(_), _) => Kind::CreateTicket,
@@ -234,11 +259,25 @@ impl State {
         fencing_token: u64,
         out: &mut Out,
     ) {
+        let granted =
+            |done: &Done| matches!(done, Done::Granted(token, _) if *token == fencing_token);
+        self.forget_done(space, id, granted, out);
+    }
+
+    /// Forgets a request whose outcome is this: nobody has seen it.
+    pub(super) fn forget_done(
+        &mut self,
+        space: SpaceIx,
+        id: &RequestId,
+        is_this: impl Fn(&Done) -> bool,
+        out: &mut Out,
+    ) {
         let space = self.space_mut(space);
-        let granted = space.requests.get(id).is_some_and(|known| {
-            matches!(known.what, What::Done(Done::Granted(token, _), _) if token == fencing_token)
-        });
-        if granted {
+        let is_this = space
+            .requests
+            .get(id)
+            .is_some_and(|known| matches!(&known.what, What::Done(done, _) if is_this(done)));
+        if is_this {
             space.requests.remove(id);
             out.delete(Key::Request(space.name.clone(), id.clone()));
         }
@@ -290,6 +329,14 @@ pub(super) fn done_value(fingerprint: u64, done: &Done) -> RequestValue {
         Done::Forced(count) => OutcomeValue::Forced(*count as u64),
         Done::ValuePut(revision) => OutcomeValue::ValuePut(*revision),
         Done::ValueDeleted(revision) => OutcomeValue::ValueDeleted(*revision),
+        Done::QueueConfigured
+        | Done::QueueDeleted(_)
+        | Done::Enqueued(_)
+        | Done::Dequeued(_)
+        | Done::Acknowledged
+        | Done::Returned
+        | Done::Purged(_)
+        | Done::Redriven(_) => OutcomeValue::Queue(queue_outcome(done)),
         Done::Fifo(id) => OutcomeValue::Fifo(id.to_string()),
         Done::FifoDeleted(count) => OutcomeValue::FifoDeleted(*count as u64),
         Done::Ticket(id) => OutcomeValue::Ticket(id.0.to_be_bytes().to_vec()),

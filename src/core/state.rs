@@ -11,7 +11,10 @@ use super::command::*;
 use super::fifo::{Fifo, Ticket};
 use super::limits::*;
 use super::line::Pace;
-use super::name::{About, FifoId, LeaseId, LockName, Namespace, RequestId, TicketId, ValueKey};
+use super::name::{
+    About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueKey,
+};
+use super::queue::{Consumer, Item, Queue};
 use super::record::{Change, Key, Record, ShardValue, Value};
 use super::request::Remembered;
 use super::time::{Time, WallTime};
@@ -89,6 +92,12 @@ index_types! {
     WaiterIx,
     /// Where a value stands.
     ValueIx,
+    /// Where a queue stands.
+    QueueIx,
+    /// Where an item of a queue stands.
+    ItemIx,
+    /// Where a consumer stands.
+    ConsumerIx,
     /// Where a FIFO stands.
     FifoIx,
     /// Where a ticket stands.
@@ -157,6 +166,11 @@ pub struct State {
     pub(super) leases: Table<LeaseIx, Lease>,
     pub(super) waiters: Table<WaiterIx, Waiter>,
     pub(super) values: Table<ValueIx, KeptValue>,
+    pub(super) queues: Table<QueueIx, Queue>,
+    pub(super) items: Table<ItemIx, Item>,
+    pub(super) consumers: Table<ConsumerIx, Consumer>,
+    /// The order in which consumers wait; it is not stored, as they are not.
+    pub(super) last_turn: u64,
     pub(super) fifos: Table<FifoIx, Fifo>,
     pub(super) tickets: Table<TicketIx, Ticket>,
     pub(super) webhooks: Webhooks,
@@ -175,6 +189,7 @@ pub(super) enum CallRole {
     ValueWatcher(SpaceIx, ValueKey),
     Ticket(TicketIx),
     Session(LeaseIx),
+    Consumer(ConsumerIx),
     WebhookFollower,
 }
 
@@ -190,6 +205,11 @@ pub(super) struct Space {
     /// How many bytes the values have, with their keys.
     pub(super) value_bytes: usize,
     pub(super) value_watchers: HashMap<ValueKey, Vec<CallId>, foldhash::fast::RandomState>,
+    pub(super) queues: BTreeMap<QueueName, QueueIx>,
+    /// How many items its queues have, dead ones included.
+    pub(super) item_count: usize,
+    /// How many bytes these have.
+    pub(super) item_bytes: usize,
     pub(super) fifos: BTreeMap<FifoId, FifoIx>,
     /// Of all FIFOs, those that have lapsed included.
     pub(super) tickets: HashMap<TicketId, TicketIx, foldhash::fast::RandomState>,
@@ -456,6 +476,8 @@ impl State {
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
                 Timer::Value(value) => self.value_is_due(value, out),
+                Timer::Item(item) => self.item_is_due(item, out),
+                Timer::Consumer(consumer) => self.consumer_is_due(consumer, out),
                 Timer::ServeFifo(fifo) => self.serve_tickets(fifo, out),
                 Timer::Ticket(ticket) => self.ticket_is_due(ticket, out),
                 Timer::Turn(call) => self.turn_is_due(call, out),
@@ -525,6 +547,9 @@ impl State {
             values: BTreeMap::new(),
             value_bytes: 0,
             value_watchers: HashMap::default(),
+            queues: BTreeMap::new(),
+            item_count: 0,
+            item_bytes: 0,
             fifos: BTreeMap::new(),
             tickets: HashMap::default(),
             webhooks: BTreeMap::new(),
@@ -555,6 +580,7 @@ impl State {
             }
             Some(CallRole::Ticket(ticket)) => self.ticket_call_is_gone(ticket, call),
             Some(CallRole::Session(lease)) => self.leases[lease].session = None,
+            Some(CallRole::Consumer(consumer)) => self.consumer_is_gone(consumer, out),
             Some(CallRole::WebhookFollower) => self.webhooks.follower = None,
         }
     }

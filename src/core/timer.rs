@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::command::CallId;
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
-use super::state::{FifoIx, GrantIx, LeaseIx, LockIx, TicketIx, ValueIx, WaiterIx, WebhookIx};
+use super::state::{
+    ConsumerIx, FifoIx, GrantIx, ItemIx, LeaseIx, LockIx, TicketIx, ValueIx, WaiterIx, WebhookIx,
+};
 use super::time::Time;
 
 /// All that can come due. Being told too early or twice is harmless: whoever handles it looks again.
@@ -27,6 +29,10 @@ pub(super) enum Timer {
     Requests,
     /// A value's TTL has passed.
     Value(ValueIx),
+    /// An item's TTL has passed, or it was not acknowledged in time.
+    Item(ItemIx),
+    /// A wait for an item times out.
+    Consumer(ConsumerIx),
     /// A FIFO that was loaded has turns to give.
     ServeFifo(FifoIx),
     /// A ticket lapses, or one that has lapsed is forgotten.

@@ -22,6 +22,7 @@ mod watch;
 mod work;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use call::Slot;
 pub use call::{Call, Outcome, Progress};
@@ -34,7 +35,8 @@ pub(crate) use work::wall_time;
 use work::{Stage, Work};
 
 use crate::core::{
-    Acquire, CallId, Command, LockName, Namespace, Refusal, SessionLease, ValueKey, WebhookCommand,
+    Acquire, CallId, Command, LockName, Namespace, QueueCommand, QueueName, Refusal, SessionLease,
+    ValueKey, WebhookCommand,
 };
 use crate::store::{ShardId, Store, StoreError};
 
@@ -136,6 +138,23 @@ impl Shard {
     /// Follows what is under a key. Dropping the returned watch ends it.
     pub fn watch_value(&self, namespace: &Namespace, key: ValueKey) -> Watch {
         self.follow(namespace, Command::WatchValue { key })
+    }
+
+    /// Takes items of a queue as they come: [`WatchNews::Item`] for each. Dropping the returned watch
+    /// ends it, and gives back what was not read.
+    pub fn consume(
+        &self,
+        namespace: &Namespace,
+        queue: QueueName,
+        window: u32,
+        ack_timeout: Duration,
+    ) -> Watch {
+        let consume = QueueCommand::Consume {
+            queue,
+            window,
+            ack_timeout,
+        };
+        self.follow(namespace, Command::Queue(consume))
     }
 
     /// Follows which webhooks are to be posted, over all namespaces. The newest follower only is

@@ -12,8 +12,11 @@ use smallvec::SmallVec;
 use super::Failure;
 use super::call::{Outcome, Slot};
 use super::session::{Outbox, SessionNews};
-use super::watch::{CutOff, Feed, WatchNews};
-use crate::core::{Answer, CallId, Command, Effect, FifoAnswer, FifoCommand, Namespace, Standing};
+use super::watch::{Feed, Pushed, WatchNews};
+use crate::core::{
+    Answer, CallId, Command, Delivered, Effect, FifoAnswer, FifoCommand, Namespace, QueueAnswer,
+    QueueCommand, Standing,
+};
 
 /// How the shard reaches whoever called.
 pub(super) enum Caller {
@@ -65,6 +68,12 @@ impl Caller {
             }
             (Caller::Watch(feed), Effect::ValueChanged(_, event)) => {
                 News::Watch(feed.clone(), call, WatchNews::ValueChanged(event))
+            }
+            (Caller::Watch(feed), Effect::Delivered(_, item)) => {
+                News::Watch(feed.clone(), call, WatchNews::Item(item))
+            }
+            (Caller::Watch(feed), Effect::Recalled(_, delivery)) => {
+                News::Watch(feed.clone(), call, WatchNews::Recalled(delivery))
             }
             (Caller::Watch(feed), Effect::WebhooksDue(_)) => {
                 News::Watch(feed.clone(), call, WatchNews::WebhooksDue)
@@ -146,14 +155,16 @@ impl News {
                 None
             }
             News::Watch(feed, call, news) => match feed.push(news) {
-                Ok(waker) => {
+                Pushed::Reader(waker) => {
                     wakers.add(waker);
                     None
                 }
-                Err(CutOff(waker)) => {
+                Pushed::CutOff(waker) => {
                     wakers.add(waker);
                     Some(Amends::cancel(&feed, call))
                 }
+                Pushed::Nobody(WatchNews::Item(item)) => Some(Amends::of_item(&feed, &item)),
+                Pushed::Nobody(_) => None,
             },
             News::Session(outbox, news) => match outbox.push(news) {
                 Reached::Reader(waker) => {
@@ -188,6 +199,9 @@ impl News {
             News::Watch(feed, call, WatchNews::Failed(_)) => {
                 (News::Watch(feed, call, WatchNews::Failed(failure)), None)
             }
+            News::Watch(feed, _, WatchNews::Item(item)) => {
+                return Some(Amends::of_item(&feed, &item));
+            }
             News::Queued(..) | News::Watch(..) | News::Session(..) => return None,
         };
         // A failure that reaches nobody leaves nothing to be done.
@@ -219,6 +233,13 @@ impl Amends {
         }
     }
 
+    fn of_item(feed: &Feed, item: &Delivered) -> Amends {
+        Amends {
+            namespace: feed.namespace().clone(),
+            command: give_item_back(item),
+        }
+    }
+
     fn of_outcome(namespace: &Namespace, outcome: &Outcome) -> Option<Amends> {
         give_back(outcome).map(|command| Amends {
             namespace: namespace.clone(),
@@ -227,7 +248,7 @@ impl Amends {
     }
 }
 
-/// Takes back the grant or turn of an outcome that reached nobody, if there is one.
+/// Takes back the grant, turn or delivery of an outcome that reached nobody, if there is one.
 pub(super) fn give_back(outcome: &Outcome) -> Option<Command> {
     match outcome {
         Ok(
@@ -240,11 +261,21 @@ pub(super) fn give_back(outcome: &Outcome) -> Option<Command> {
             lock: granted.lock.clone(),
             fencing_token: granted.holder.fencing_token,
         }),
+        Ok(Answer::Queue(QueueAnswer::Delivered(item))) => Some(give_item_back(item)),
         Ok(Answer::Fifo(FifoAnswer::Ready(ticket))) => {
             Some(Command::Fifo(FifoCommand::GiveBack { ticket: ticket.id }))
         }
         _ => None,
     }
+}
+
+/// Ends the delivery of an item that reached nobody.
+pub(super) fn give_item_back(item: &Delivered) -> Command {
+    Command::Queue(QueueCommand::GiveBack {
+        queue: item.queue.clone(),
+        item: item.item.clone(),
+        is_final: item.delivery.is_none(),
+    })
 }
 
 /// Those who have to be woken once no mutex is held.

@@ -8,10 +8,11 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::news::replace_waker;
+use super::news::{give_item_back, replace_waker};
 use super::{Failure, Shard, lock};
 use crate::core::{
-    CallId, Command, LockEvent, LockView, Namespace, ValueEvent, ValueView, WebhookId,
+    CallId, Command, Delivered, Delivery, LockEvent, LockView, Namespace, ValueEvent, ValueView,
+    WebhookId,
 };
 
 /// How many events a watcher may be behind before it is cut off.
@@ -30,6 +31,11 @@ pub enum WatchNews {
     ValueState(Option<ValueView>),
     /// A change of what is under a key.
     ValueChanged(Arc<ValueEvent>),
+    /// The next item of a queue, in the caller's hands until it is acknowledged or its time is up.
+    /// Dropping the watch gives back those that were not read.
+    Item(Delivered),
+    /// A delivery has ended; the item is taken out of the news. It is not read itself.
+    Recalled(Delivery),
     /// There are webhooks to be fetched and posted.
     WebhooksDue,
     /// This webhook is not to be posted any more.
@@ -39,6 +45,15 @@ pub enum WatchNews {
 }
 
 impl WatchNews {
+    /// Whether a watcher that misses it is cut off. Items are never too many: their consumer's window
+    /// bounds those that are not read, as one that leaves the window is recalled.
+    pub(super) fn is_event(&self) -> bool {
+        !matches!(
+            self,
+            WatchNews::Item(_) | WatchNews::Recalled(_) | WatchNews::Failed(_)
+        )
+    }
+
     /// How many bytes of a value it keeps in memory.
     fn value_bytes(&self) -> usize {
         match self {
@@ -65,8 +80,15 @@ struct FeedState {
     waker: Option<Waker>,
 }
 
-/// The watcher is too far behind, and has been cut off by this.
-pub(super) struct CutOff(pub(super) Option<Waker>);
+/// What became of news for a watcher.
+pub(super) enum Pushed {
+    /// They are there for its reader, who has to be woken if it waits.
+    Reader(Option<Waker>),
+    /// The watcher is too far behind, and has been cut off by this.
+    CutOff(Option<Waker>),
+    /// The watch is over: here they are back.
+    Nobody(WatchNews),
+}
 
 impl Feed {
     pub(super) fn new(namespace: &Namespace) -> Feed {
@@ -81,22 +103,27 @@ impl Feed {
     }
 
     /// Adds news, and returns who has to be woken.
-    pub(super) fn push(&self, news: WatchNews) -> Result<Option<Waker>, CutOff> {
+    pub(super) fn push(&self, news: WatchNews) -> Pushed {
         let mut state = lock(&self.state);
+        if let WatchNews::Recalled(delivery) = news {
+            let ended = |news: &WatchNews| matches!(news, WatchNews::Item(item) if item.delivery == Some(delivery));
+            state.news.retain(|news| !ended(news));
+            return Pushed::Reader(None);
+        }
         if state.closed {
-            return Ok(None);
+            return Pushed::Nobody(news);
         }
         let is_last = matches!(news, WatchNews::Failed(_));
         let value_bytes = state.value_bytes + news.value_bytes();
         let is_behind = state.news.len() >= WATCH_NEWS_MAX || value_bytes > WATCH_VALUE_BYTES_MAX;
-        if is_behind && !is_last {
+        if is_behind && news.is_event() {
             state.closed = true;
-            return Err(CutOff(state.waker.take()));
+            return Pushed::CutOff(state.waker.take());
         }
         state.closed = is_last;
         state.value_bytes = value_bytes;
         state.news.push_back(news);
-        Ok(state.waker.take())
+        Pushed::Reader(state.waker.take())
     }
 
     /// Lets nothing more come, and returns who has to be woken.
@@ -149,8 +176,15 @@ impl Drop for Watch {
             state.closed = true;
             (std::mem::take(&mut state.news), state.waker.take())
         };
-        drop((news, waker));
+        drop(waker);
+        // The cancel comes first, so that what is given back goes to others.
         let cancel = Command::Cancel { call: self.id };
-        self.shard.tell(&self.feed.namespace, cancel);
+        let give_backs = news.into_iter().filter_map(|news| match news {
+            WatchNews::Item(item) => Some(give_item_back(&item)),
+            _ => None,
+        });
+        for command in std::iter::once(cancel).chain(give_backs) {
+            self.shard.tell(&self.feed.namespace, command);
+        }
     }
 }

@@ -14,8 +14,8 @@ use super::{
     UNCOMMITTED_VALUE_BYTES_MAX,
 };
 use crate::core::{
-    CallId, Change, Command, Context, FifoCommand, Namespace, Out, Record, Request, SessionLease,
-    State, Time, Value, WallTime,
+    CallId, Change, Command, Context, FifoCommand, Namespace, Out, QueueCommand, Record, Request,
+    SessionLease, State, Time, Value, WallTime,
 };
 
 /// How far a shard is on the way to its end.
@@ -148,11 +148,7 @@ impl Work {
         }
         // What is to be given back is durable: giving it back must not be lost with this state.
         // Everything else that is told here was of this state only.
-        let gives_back = matches!(
-            command,
-            Command::GiveBack { .. } | Command::Fifo(FifoCommand::GiveBack { .. })
-        );
-        let amends = gives_back.then(|| Amends {
+        let amends = gives_back(&command).then(|| Amends {
             namespace: namespace.clone(),
             command: command.clone(),
         });
@@ -211,7 +207,10 @@ impl Work {
         if answers.max(self.open.changes.len()) >= max {
             return Err(Failure::Overloaded);
         }
-        let is_put = matches!(command, Command::PutValue { .. });
+        let is_put = matches!(
+            command,
+            Command::PutValue { .. } | Command::Queue(QueueCommand::Enqueue { .. })
+        );
         if is_put && self.open.value_bytes >= UNCOMMITTED_VALUE_BYTES_MAX {
             return Err(Failure::Overloaded);
         }
@@ -429,7 +428,9 @@ impl Work {
             let Some(news) = to.and_then(|to| to.news(to_call, effect)) else {
                 continue;
             };
-            if let News::Watch(feed, call, _) = &news {
+            if let News::Watch(feed, call, told) = &news
+                && told.is_event()
+            {
                 if self.open.events >= UNCOMMITTED_EVENTS_MAX {
                     self.wakers.add(feed.cut_off());
                     self.amends.push(Amends::cancel(feed, *call));
@@ -467,6 +468,13 @@ fn keeps_or_frees(command: &Command) -> bool {
             | Command::ForceRelease { .. }
             | Command::DeleteValue { .. }
             | Command::Withdraw { .. }
+            | Command::Queue(
+                QueueCommand::Acknowledge { .. }
+                    | QueueCommand::Return { .. }
+                    | QueueCommand::Extend { .. }
+                    | QueueCommand::Delete { .. }
+                    | QueueCommand::Purge { .. }
+            )
             | Command::Fifo(
                 FifoCommand::Extend { .. }
                     | FifoCommand::Complete { .. }
@@ -477,7 +485,18 @@ fn keeps_or_frees(command: &Command) -> bool {
     )
 }
 
-/// Whether a command may leave more to be stored than there was.
+/// Whether a command makes good for what was durable and told to nobody.
+fn gives_back(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::GiveBack { .. }
+            | Command::Fifo(FifoCommand::GiveBack { .. })
+            | Command::Queue(QueueCommand::GiveBack { .. })
+    )
+}
+
+/// Whether a command may leave more to be stored than there was. A delivery's small record does not
+/// count: whoever acknowledges the item makes room.
 pub(super) fn may_grow(command: &Command) -> bool {
     matches!(
         command,
@@ -486,6 +505,7 @@ pub(super) fn may_grow(command: &Command) -> bool {
             | Command::Reserve { .. }
             | Command::CreateLease { .. }
             | Command::PutValue { .. }
+            | Command::Queue(QueueCommand::Enqueue { .. } | QueueCommand::Configure { .. })
             | Command::Fifo(FifoCommand::Create { .. } | FifoCommand::CreateTicket { .. })
             | Command::OpenSession {
                 lease: SessionLease::New { .. }
@@ -499,6 +519,10 @@ fn value_bytes(change: &Change) -> usize {
             value: Value::Value(value),
             ..
         }) => value.bytes.len(),
+        Change::Put(Record {
+            value: Value::Item(item),
+            ..
+        }) => item.bytes.len(),
         _ => 0,
     }
 }

@@ -611,6 +611,9 @@ pub enum Effect {
     InLine(CallId, Standing),
     /// The next item of a call that consumes a queue.
     Delivered(CallId, Delivered),
+    /// A delivery to a call that consumes a queue has ended without its doing: where it has not read
+    /// the item yet, it need not.
+    Recalled(CallId, Delivery),
     /// For a call that follows webhooks: there are some to be fetched.
     WebhooksDue(CallId),
     /// For a call that follows webhooks: this one is not to be posted any more.
@@ -656,6 +659,7 @@ impl Effect {
             | Effect::ValueChanged(call, _)
             | Effect::InLine(call, _)
             | Effect::Delivered(call, _)
+            | Effect::Recalled(call, _)
             | Effect::WebhooksDue(call)
             | Effect::WebhookOver(call, _)
             | Effect::SessionOpened { session: call, .. }

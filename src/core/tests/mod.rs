@@ -8,6 +8,7 @@ mod fifo;
 mod lease;
 mod line;
 mod lock;
+mod queue;
 mod request;
 mod session;
 mod value;
