@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::command::{Attempt, Callback, CallbackShape, Mode};
+use super::command::Mode;
 use super::limits::HOLDERS_PER_LOCK_MAX;
 use super::name::{
-    About, CallbackSecret, CallbackUrl, FifoId, Invalid, LeaseId, LockName, Namespace, RequestId,
-    TicketId, ValueBytes, ValueKey, WebhookId,
+    About, FifoId, LeaseId, LockName, Namespace, RequestId, TicketId, ValueBytes, ValueKey,
+    WebhookId,
 };
 use super::queue::read_queue_outcome;
 use super::record::*;
@@ -14,9 +14,7 @@ use super::request::{Done, What, done_value};
 use super::state::*;
 use super::time::{Time, WallTime};
 use super::timer::{Expiry, Timer};
-use super::webhook::{Stage, Webhook};
 
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Stands for the unknown number of calls that were told of a grant or turn before it was loaded: more than
@@ -129,7 +127,7 @@ impl Loader {
                 self.state.load_ticket(&space, &fifo, number, value)?;
             }
             (Key::Webhook(space, number), Value::Webhook(value)) => {
-                self.webhook(&space, number, value)?;
+                self.state.load_webhook(&space, number, value)?;
             }
             (key, _) => return Err(Damage(format!("the value of {key:?} is of another kind"))),
         }
@@ -304,17 +302,10 @@ impl Loader {
                 Done::Fifo(FifoId::new(&id).map_err(|invalid| Damage(invalid.to_string()))?)
             }
             Some(OutcomeValue::FifoDeleted(count)) => Done::FifoDeleted(count as usize),
-            Some(OutcomeValue::Ticket(bytes)) => match bytes.try_into() {
-                Ok(ticket) => Done::Ticket(TicketId(u128::from_be_bytes(ticket))),
-                Err(_) => {
-                    return Err(Damage(format!(
-                        "the request {id} made a ticket without an id"
-                    )));
-                }
-            },
+            Some(OutcomeValue::Ticket(bytes)) => Done::Ticket(TicketId(read_id(&bytes)?)),
             Some(OutcomeValue::TicketCompleted(_)) => Done::TicketCompleted,
             Some(OutcomeValue::TicketCancelled(_)) => Done::TicketCancelled,
-            Some(OutcomeValue::Subscribed(bytes)) => Done::Subscribed(webhook_id(&bytes)?),
+            Some(OutcomeValue::Subscribed(bytes)) => Done::Subscribed(WebhookId(read_id(&bytes)?)),
             Some(OutcomeValue::WebhookCancelled(_)) => Done::WebhookCancelled,
             None => return Err(Damage(format!("the request {id} has no outcome"))),
         };
@@ -337,75 +328,6 @@ impl Loader {
         // The end was committed with the value, and the core's time never runs ahead of it.
         let ends = (value.ends_nanos > 0).then(|| Time::from_nanos(value.ends_nanos));
         state.keep_value(space, key, bytes, value.revision, ends);
-        Ok(())
-    }
-
-    fn webhook(
-        &mut self,
-        space: &Namespace,
-        number: u64,
-        value: WebhookValue,
-    ) -> Result<(), Damage> {
-        let damage = |invalid: Invalid| Damage(format!("the webhook {number}: {invalid}"));
-        let id = webhook_id(&value.id)?;
-        let name = LockName::new(&value.lock).map_err(damage)?;
-        let ends = Time::from_nanos(value.ends_nanos);
-        let space_index = self.state.space(space);
-        let lock = self.state.space_of(space_index).locks.get(&name).copied();
-        let missing = |what| {
-            Damage(format!(
-                "the webhook {number} is of a {what} that is not there"
-            ))
-        };
-        let stage = match value.stage() {
-            WebhookStage::Waiting => {
-                let line = lock.and_then(|lock| self.state.locks[lock].line.as_ref());
-                let waiter = line.and_then(|line| line.places.get(&value.arrival));
-                Stage::Waiting(*waiter.ok_or_else(|| missing("place in line"))?)
-            }
-            WebhookStage::Due => {
-                let grant =
-                    lock.and_then(|lock| self.state.grant_by_token(lock, value.fencing_token));
-                Stage::Due {
-                    grant: grant.ok_or_else(|| missing("grant"))?,
-                    number: value.due_number,
-                    ends,
-                }
-            }
-            over => Stage::Over(over.into(), ends),
-        };
-        let callback = Callback {
-            url: CallbackUrl::new(&value.url).map_err(damage)?,
-            secret: match value.secret.is_empty() {
-                true => None,
-                false => Some(CallbackSecret::new(value.secret).map_err(damage)?),
-            },
-            accept_timeout: Duration::from_nanos(value.accept_timeout_nanos),
-            shape: match value.webmutex {
-                true => CallbackShape::Webmutex,
-                false => CallbackShape::Native,
-            },
-        };
-        let index = self.state.insert_webhook(Webhook {
-            space: space_index,
-            number,
-            id,
-            callback: Arc::new(callback),
-            lock: name,
-            stage,
-            attempts: value.attempts,
-            last_attempt: Attempt {
-                status: u16::try_from(value.last_status)
-                    .ok()
-                    .filter(|status| *status > 0),
-                error: value.last_error,
-            },
-            created_at: WallTime(value.created_at_ms),
-            since: WallTime(value.since_ms),
-        });
-        if let Stage::Waiting(waiter) = stage {
-            self.state.waiters[waiter].ask.webhook = Some(index);
-        }
         Ok(())
     }
 
@@ -470,13 +392,6 @@ pub(super) fn about(
     metadata: std::collections::BTreeMap<String, String>,
 ) -> Option<std::sync::Arc<About>> {
     (!owner.is_empty() || !metadata.is_empty()).then(|| About::trusted(owner, metadata))
-}
-
-fn webhook_id(bytes: &[u8]) -> Result<WebhookId, Damage> {
-    match bytes.try_into() {
-        Ok(id) => Ok(WebhookId(u128::from_be_bytes(id))),
-        Err(_) => Err(Damage(format!("a webhook's id of {} bytes", bytes.len()))),
-    }
 }
 
 fn expiry(now: Time, ttl_nanos: u64, committed_nanos: u64) -> Expiry {

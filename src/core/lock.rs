@@ -18,6 +18,7 @@ use super::record::{HoldValue, Key, LockValue, Value, nanos};
 use super::request::{Done, Kind, Recall};
 use super::state::*;
 use super::timer::{Expiry, Timer};
+use super::webhook::Turned;
 
 /// What stands for a missing `max_shared`.
 const UNBOUNDED: u32 = HOLDERS_PER_LOCK_MAX;
@@ -78,10 +79,7 @@ impl State {
             (acquire.mode, acquire.max_shared, acquire.hold),
             &acquire.about,
             (acquire.must_exist, acquire.open),
-            acquire
-                .subscribe
-                .as_ref()
-                .map(|subscribe| &subscribe.callback),
+            &acquire.subscribe,
         );
         let id = acquire.request_id.clone();
         let request = match self.recall(call, space, id, Kind::Acquire, asked, out) {
@@ -422,7 +420,7 @@ impl State {
         });
         self.put_grant(index, out);
         if let Some(webhook) = ask.webhook {
-            self.webhook_is_due(webhook, index, out);
+            self.webhook_is_due(webhook, Turned::Grant(index), out);
         }
         let done = Done::Granted(fencing_token, self.wall);
         self.remember(self.locks[lock_index].space, ask.request, done, out);

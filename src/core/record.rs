@@ -446,7 +446,7 @@ pub struct WebhookValue {
     /// Whether it is told in the shape of the webmutex dialect.
     #[prost(bool, tag = "5")]
     pub webmutex: bool,
-    /// The lock.
+    /// The lock; empty: it is of a ticket.
     #[prost(string, tag = "6")]
     pub lock: String,
     /// Where it stands.
@@ -479,6 +479,12 @@ pub struct WebhookValue {
     /// Since when it stands where it stands, by the wall clock.
     #[prost(uint64, tag = "16")]
     pub since_ms: u64,
+    /// The FIFO, of one that is of a ticket and not of a lock.
+    #[prost(string, tag = "17")]
+    pub fifo: String,
+    /// The ticket, 16 bytes.
+    #[prost(bytes = "vec", tag = "18")]
+    pub ticket: Vec<u8>,
 }
 
 /// Where a webhook stands, as stored.
@@ -754,6 +760,14 @@ pub(super) fn about_value(about: Option<&About>) -> (String, BTreeMap<String, St
     about.map_or_else(Default::default, |about| {
         (about.owner().to_owned(), about.metadata().clone())
     })
+}
+
+/// An id of 128 bits as stored.
+pub(super) fn read_id(bytes: &[u8]) -> Result<u128, Damage> {
+    match bytes.try_into() {
+        Ok(id) => Ok(u128::from_be_bytes(id)),
+        Err(_) => Err(Damage(format!("an id of {} bytes", bytes.len()))),
+    }
 }
 
 /// The id of a lease as stored; `None` where there is none, an error where it is no id.

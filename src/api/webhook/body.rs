@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::api::Api;
-use crate::api::http::view::{GrantJson, rfc3339};
+use crate::api::http::view::{GrantJson, rfc3339, seconds};
 use crate::core::{CallbackShape, Turn, WebhookJob};
 
 /// The native shape, as Standard Webhooks suggests it.
@@ -24,17 +24,38 @@ struct Webmutex<'a> {
     fencing_token: String,
 }
 
-/// The body of a job's posts: the same for all of them but for the time left.
+/// A ticket whose turn it is.
+#[derive(Serialize)]
+struct Ready<'a> {
+    fifo: &'a str,
+    ticket: String,
+    number: u64,
+    /// How long the work may take once the turn is accepted; absent: it has no end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done_timeout: Option<f64>,
+}
+
+/// The body of a job's posts.
 pub(super) fn body(api: &Api, job: &WebhookJob) -> Result<Bytes, serde_json::Error> {
-    let Turn::Granted(granted) = &job.turn;
     let tokens = api.grant_tokens();
-    let bytes = match job.callback.shape {
-        CallbackShape::Native => serde_json::to_vec(&Native {
+    let timestamp = rfc3339(job.due_at);
+    let bytes = match (&job.turn, job.callback.shape) {
+        (Turn::Ready(ticket), _) => serde_json::to_vec(&Native {
+            r#type: "ticket.ready",
+            timestamp,
+            data: Ready {
+                fifo: ticket.fifo.as_str(),
+                ticket: ticket.id.to_string(),
+                number: ticket.number,
+                done_timeout: ticket.timeouts.done.map(seconds),
+            },
+        }),
+        (Turn::Granted(granted), CallbackShape::Native) => serde_json::to_vec(&Native {
             r#type: "lock.granted",
-            timestamp: rfc3339(job.due_at),
+            timestamp,
             data: GrantJson::new(tokens, &job.namespace, granted),
         }),
-        CallbackShape::Webmutex => {
+        (Turn::Granted(granted), CallbackShape::Webmutex) => {
             let fencing_token = granted.holder.fencing_token;
             serde_json::to_vec(&Webmutex {
                 status: "ok",

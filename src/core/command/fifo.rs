@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RequestId;
-use crate::core::name::{About, FifoId, TicketId};
+use super::{RequestId, Subscribe};
+use crate::core::name::{About, FifoId, TicketId, WebhookId};
 use crate::core::time::WallTime;
 
 /// How a FIFO treats its tickets. A span of `None` has no end.
@@ -89,6 +89,8 @@ pub enum FifoCommand {
         lenient: bool,
         /// Whose it is.
         about: Option<Arc<About>>,
+        /// Call back when it is its turn: who takes the call accepts the turn.
+        subscribe: Option<Subscribe>,
         /// Makes a retry safe.
         request_id: Option<RequestId>,
     },
@@ -194,6 +196,8 @@ pub struct TicketView {
     pub created_at: WallTime,
     /// Since when it has been in its state.
     pub since: WallTime,
+    /// What calls back when it is its turn; `None`: nothing, or that is over.
+    pub webhook: Option<WebhookId>,
 }
 
 /// A FIFO as it stands.

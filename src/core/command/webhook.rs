@@ -1,10 +1,11 @@
 //! What can be asked of webhooks, and what is told to whoever posts them.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{EndCause, Granted, RequestId};
-use crate::core::name::{CallbackSecret, CallbackUrl, LockName, WebhookId};
+use super::{EndCause, Granted, RequestId, TicketView};
+use crate::core::name::{CallbackSecret, CallbackUrl, FifoId, LockName, TicketId, WebhookId};
 use crate::core::time::WallTime;
 
 /// Whom to call when a turn comes.
@@ -14,7 +15,8 @@ pub struct Callback {
     pub url: CallbackUrl,
     /// What to sign with; `None`: the namespace's own secret.
     pub secret: Option<CallbackSecret>,
-    /// How long the receiver has to take the turn; then it is the next one's.
+    /// How long the receiver has to take the turn; then it is the next one's. Of a ticket its own
+    /// accept timeout counts instead.
     pub accept_timeout: Duration,
     /// In which shape the turn is told.
     pub shape: CallbackShape,
@@ -29,13 +31,19 @@ pub enum CallbackShape {
     Webmutex,
 }
 
-/// A callback as the adapter hands it in.
+/// A callback as the adapter hands it in. Its hash leaves out the id, as a retry comes with another.
 #[derive(Clone, Debug)]
 pub struct Subscribe {
     /// The fresh id, made by the adapter: every post of it carries it.
     pub id: WebhookId,
     /// Whom to call.
     pub callback: Arc<Callback>,
+}
+
+impl Hash for Subscribe {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.callback.hash(state);
+    }
 }
 
 /// What can be asked of webhooks.
@@ -133,6 +141,13 @@ impl WebhookState {
 pub enum WebhookTarget {
     /// A lock.
     Lock(LockName),
+    /// A ticket of a FIFO.
+    Ticket {
+        /// The FIFO.
+        fifo: FifoId,
+        /// The ticket.
+        ticket: TicketId,
+    },
 }
 
 /// A webhook as it stands.
@@ -184,6 +199,8 @@ pub struct WebhookJob {
 pub enum Turn {
     /// A lock was granted.
     Granted(Granted),
+    /// It is a ticket's turn.
+    Ready(TicketView),
 }
 
 /// What a call about webhooks that succeeded is told.

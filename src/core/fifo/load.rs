@@ -104,6 +104,7 @@ impl State {
             turn_began: None,
             told: TOLD_BEFORE_LOAD,
             calls: SmallVec::new(),
+            webhook: None,
         });
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! Deadlines are committed with their tickets and used as they are after a restart, as the core's
 //! time is never ahead of what was served.
 
+mod callback;
 mod line;
 mod load;
 mod ticket;
@@ -27,7 +28,7 @@ use super::line::Pace;
 use super::name::{About, FifoId, RequestId, TicketId};
 use super::record::{FifoValue, Key, Value, nanos};
 use super::request::{Done, Kind, Recall};
-use super::state::{FifoIx, Out, SpaceIx, State, TicketIx};
+use super::state::{FifoIx, Out, SpaceIx, State, TicketIx, WebhookIx};
 use super::time::{Time, WallTime};
 use super::timer::Timer;
 
@@ -95,6 +96,8 @@ pub(super) struct Ticket {
     /// How many calls were told that it is accepted, and have not given that back.
     told: u32,
     calls: SmallVec<[WaitingCall; 1]>,
+    /// What calls back when it is its turn, until that is over.
+    webhook: Option<WebhookIx>,
 }
 
 /// A call that waits for a ticket's turn.
@@ -144,6 +147,7 @@ impl State {
                 overrides,
                 lenient,
                 about,
+                subscribe,
                 request_id,
             } => {
                 let ask = ticket::NewTicket {
@@ -151,6 +155,7 @@ impl State {
                     overrides,
                     lenient,
                     about,
+                    subscribe,
                 };
                 self.create_ticket(call, space, id, ask, request_id, out)
             }

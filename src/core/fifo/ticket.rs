@@ -20,6 +20,7 @@ pub(super) struct NewTicket {
     pub(super) overrides: TicketOverrides,
     pub(super) lenient: bool,
     pub(super) about: Option<Arc<About>>,
+    pub(super) subscribe: Option<Subscribe>,
 }
 
 /// How a caller ends a ticket.
@@ -126,6 +127,9 @@ impl State {
         let fifo = self.find_fifo(space, &ask.fifo)?;
         let timeouts = self.timeouts_of(fifo, &ask)?;
         self.has_room_for_ticket(fifo)?;
+        if ask.subscribe.is_some() {
+            self.has_room_for_webhook(space)?;
+        }
         if self.space_of(space).tickets.contains_key(&id) {
             return Err(Refusal::Invalid(Invalid::new("ticket", "is taken")));
         }
@@ -143,10 +147,15 @@ impl State {
             turn_began: None,
             told: 0,
             calls: SmallVec::new(),
+            webhook: None,
         });
+        if let Some(subscribe) = ask.subscribe {
+            self.attach_webhook(index, subscribe);
+        }
         self.serve_tickets(fifo, out);
         if self.tickets[index].state == TicketState::Waiting {
             self.put_ticket(index, out);
+            self.put_ticket_webhook(index, out);
         }
         self.fifo_is_used(fifo);
         self.remember(space, request, Done::Ticket(id), out);

@@ -48,6 +48,7 @@ impl State {
         let ends = self.tickets[index].timeouts.accept;
         let ends = ends.map(|accept| self.now + accept);
         self.change_ticket(index, TicketState::Notified, ends, out);
+        self.ticket_webhook_is_due(index, out);
     }
 
     /// These calls have accepted a ticket's turn.
@@ -56,6 +57,7 @@ impl State {
         ticket.told = calls.len() as u32;
         let ends = ticket.timeouts.done.map(|done| self.now + done);
         self.change_ticket(index, TicketState::Accepted, ends, out);
+        self.ticket_webhook_is_over(index, WebhookState::Ended, out);
         for call in calls {
             let view = self.view_ticket(index);
             out.answer(*call, Answer::Fifo(FifoAnswer::Ready(view)));
@@ -75,10 +77,11 @@ impl State {
         }
     }
 
-    fn lapse(&mut self, index: TicketIx, out: &mut Out) {
+    pub(super) fn lapse(&mut self, index: TicketIx, out: &mut Out) {
         let ticket = &self.tickets[index];
         let (fifo, number) = (ticket.fifo, ticket.number);
         let was_used = ticket.state == TicketState::Accepted;
+        self.ticket_webhook_is_over(index, WebhookState::TimedOut, out);
         self.turn_has_ended(index);
         let forgotten = self.now + LAPSED_MEMORY;
         self.change_ticket(index, TicketState::Lapsed, Some(forgotten), out);
@@ -98,6 +101,7 @@ impl State {
     /// Takes a ticket out of everything, and tells whoever waits for it.
     pub(super) fn end_ticket(&mut self, index: TicketIx, end: TicketEnd, out: &mut Out) {
         out.delete(self.ticket_key(index));
+        self.ticket_webhook_ends_with(index, end, out);
         let ticket = &self.tickets[index];
         let (fifo, id, number) = (ticket.fifo, ticket.id, ticket.number);
         match ticket.state {

@@ -75,7 +75,7 @@ impl State {
         })
     }
 
-    pub(super) fn view_ticket(&self, index: TicketIx) -> TicketView {
+    pub(in crate::core) fn view_ticket(&self, index: TicketIx) -> TicketView {
         self.view_at(index, self.standing(index).position)
     }
 
@@ -97,6 +97,7 @@ impl State {
             about: ticket.about.clone(),
             created_at: ticket.created_at,
             since: ticket.since,
+            webhook: ticket.webhook.map(|webhook| self.webhook_id(webhook)),
         }
     }
 

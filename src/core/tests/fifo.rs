@@ -44,6 +44,7 @@ fn new_ticket(of: &str, id: u128, request_id: Option<RequestId>) -> FifoCommand 
         overrides: TicketOverrides::default(),
         lenient: false,
         about: None,
+        subscribe: None,
         request_id,
     }
 }
@@ -382,6 +383,7 @@ fn overrides_count_where_the_fifo_allows_them() {
         overrides,
         lenient,
         about: None,
+        subscribe: None,
         request_id: None,
     };
     let open = FifoSettings {

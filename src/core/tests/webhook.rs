@@ -6,19 +6,23 @@ use super::*;
 
 const ACCEPT: Duration = Duration::from_secs(60);
 
-fn subscribe(lock: &str, id: u128) -> Acquire {
+fn callback(id: u128) -> Subscribe {
     let callback = Callback {
         url: CallbackUrl::new("https://example.com/turn").unwrap(),
         secret: None,
         accept_timeout: ACCEPT,
         shape: CallbackShape::Native,
     };
+    Subscribe {
+        id: WebhookId(id),
+        callback: Arc::new(callback),
+    }
+}
+
+fn subscribe(lock: &str, id: u128) -> Acquire {
     Acquire {
         wait: limits::CALLBACK_WAIT_MAX,
-        subscribe: Some(Subscribe {
-            id: WebhookId(id),
-            callback: Arc::new(callback),
-        }),
+        subscribe: Some(callback(id)),
         ..acquire(lock)
     }
 }
@@ -86,6 +90,14 @@ impl Rules {
     }
 }
 
+/// The fencing token of the grant that is to be posted.
+fn turned(job: &WebhookJob) -> u64 {
+    match &job.turn {
+        Turn::Granted(granted) => granted.holder.fencing_token,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn attempt(status: Option<u16>) -> Attempt {
     Attempt {
         status,
@@ -111,8 +123,8 @@ fn a_free_lock_is_granted_at_once_and_its_post_is_due_in_the_same_commit() {
     );
     let jobs = rules.due();
     assert_eq!(jobs.len(), 1);
-    let Turn::Granted(granted) = &jobs[0].turn;
-    assert!(rules.holds("a", granted.holder.fencing_token));
+    let held = turned(&jobs[0]);
+    assert!(rules.holds("a", held));
     assert_eq!(jobs[0].accept_in, Some(ACCEPT));
 }
 
@@ -213,10 +225,7 @@ fn what_is_due_is_due_after_a_crash_under_the_same_id_and_token() {
     rules.crash();
     rules.tick();
     assert_eq!(rules.state(1), WebhookState::Taken);
-    let token = match &before[0].turn {
-        Turn::Granted(granted) => granted.holder.fencing_token,
-    };
-    rules.release("a", token).unwrap();
+    rules.release("a", turned(&before[0])).unwrap();
     assert_eq!(rules.due_ids(), [2]);
 }
 
@@ -253,8 +262,8 @@ fn a_receiver_may_release_before_it_answers() {
     let mut rules = Rules::new();
     let follower = rules.follow();
     rules.subscribe("a", 1);
-    let Turn::Granted(granted) = rules.due().remove(0).turn;
-    rules.release("a", granted.holder.fencing_token).unwrap();
+    let held = turned(&rules.due()[0]);
+    rules.release("a", held).unwrap();
     let over = Effect::WebhookOver(follower, WebhookId(1));
     assert!(rules.told.contains(&over));
     assert_eq!(rules.state(1), WebhookState::Ended);
@@ -362,4 +371,163 @@ fn what_a_receiver_says_is_cut_to_its_bound() {
     }));
     let error = rules.webhook(1).last_attempt.error;
     assert_eq!(error, "é".repeat(limits::ATTEMPT_ERROR_BYTES_MAX / 2));
+}
+
+const DONE: Duration = Duration::from_secs(600);
+
+impl Rules {
+    /// A FIFO with one ticket for each id, all of which call back.
+    fn line_of_callbacks(&mut self, ids: std::ops::RangeInclusive<u128>) {
+        self.told_of_fifo(FifoCommand::Create {
+            id: line(),
+            fresh_id: false,
+            settings: FifoSettings {
+                timeouts: TicketTimeouts {
+                    wait: None,
+                    accept: Some(ACCEPT),
+                    done: Some(DONE),
+                },
+                unused_destroy_timeout: None,
+                allow_overrides: false,
+                concurrency: 1,
+            },
+            request_id: None,
+        });
+        for id in ids {
+            self.ticket(id, None);
+        }
+    }
+
+    fn ticket(&mut self, number: u128, request_id: Option<RequestId>) {
+        self.told_of_fifo(FifoCommand::CreateTicket {
+            fifo: line(),
+            id: TicketId(number),
+            overrides: TicketOverrides::default(),
+            lenient: false,
+            about: None,
+            subscribe: Some(callback(number)),
+            request_id,
+        });
+    }
+
+    fn told_of_fifo(&mut self, command: FifoCommand) -> FifoAnswer {
+        match self.call(Command::Fifo(command)) {
+            Ok(Answer::Fifo(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ticket_state(&mut self, id: u128) -> Option<TicketState> {
+        let command = FifoCommand::GetTicket {
+            fifo: line(),
+            ticket: TicketId(id),
+        };
+        match self.call(Command::Fifo(command)) {
+            Ok(Answer::Fifo(FifoAnswer::Ticket(view))) => Some(view.state),
+            _ => None,
+        }
+    }
+
+    fn finish(&mut self, id: u128) {
+        self.told_of_fifo(FifoCommand::Complete {
+            fifo: line(),
+            ticket: TicketId(id),
+            request_id: None,
+        });
+    }
+}
+
+fn line() -> FifoId {
+    FifoId::new("line").unwrap()
+}
+
+#[test]
+fn a_ticket_calls_back_when_its_turn_comes_and_who_takes_it_accepts_it() {
+    let mut rules = Rules::new();
+    rules.line_of_callbacks(1..=2);
+    assert_eq!(rules.due_ids(), [1]);
+    assert_eq!(rules.due()[0].accept_in, Some(ACCEPT));
+    rules.settle(1, true);
+    assert_eq!(rules.ticket_state(1), Some(TicketState::Accepted));
+    assert_eq!(rules.state(1), WebhookState::Taken);
+    // That nobody waited for it takes nothing back.
+    rules.ask(Command::Fifo(FifoCommand::GiveBack {
+        ticket: TicketId(9),
+    }));
+    rules.pass(DONE - SEC);
+    assert_eq!(rules.ticket_state(1), Some(TicketState::Accepted));
+    rules.finish(1);
+    assert_eq!(rules.due_ids(), [2]);
+}
+
+#[test]
+fn a_ticket_whose_receiver_refuses_or_is_late_lapses() {
+    let mut rules = Rules::new();
+    rules.line_of_callbacks(1..=3);
+    rules.settle(1, false);
+    assert_eq!(rules.ticket_state(1), Some(TicketState::Lapsed));
+    assert_eq!(rules.state(1), WebhookState::Refused);
+    assert_eq!(rules.due_ids(), [2]);
+    rules.pass(ACCEPT);
+    assert_eq!(rules.ticket_state(2), Some(TicketState::Lapsed));
+    assert_eq!(rules.state(2), WebhookState::TimedOut);
+    assert_eq!(rules.due_ids(), [3]);
+}
+
+#[test]
+fn whoever_waits_for_a_ticket_may_be_before_its_receiver() {
+    let mut rules = Rules::new();
+    rules.line_of_callbacks(1..=2);
+    rules.told_of_fifo(FifoCommand::Wait {
+        fifo: line(),
+        ticket: TicketId(1),
+        wait: None,
+    });
+    assert_eq!(rules.state(1), WebhookState::Ended);
+    assert_eq!(rules.due_ids(), []);
+    rules.settle(1, false);
+    assert_eq!(rules.ticket_state(1), Some(TicketState::Accepted));
+}
+
+#[test]
+fn tickets_and_their_webhooks_end_together() {
+    let mut rules = Rules::new();
+    rules.line_of_callbacks(1..=4);
+    assert!(rules.cancel_webhook(2).is_ok());
+    assert_eq!(rules.ticket_state(2), None);
+    rules.finish(3);
+    assert_eq!(rules.state(3), WebhookState::Cancelled);
+    rules.finish(1);
+    assert_eq!(rules.state(1), WebhookState::Ended);
+    assert_eq!(rules.due_ids(), [4]);
+    rules.ticket(5, None);
+    rules.told_of_fifo(FifoCommand::Delete {
+        id: line(),
+        request_id: None,
+    });
+    assert_eq!(rules.state(4), WebhookState::Ended);
+    assert_eq!(rules.state(5), WebhookState::WaitEnded);
+    assert_eq!(rules.due_ids(), []);
+}
+
+#[test]
+fn tickets_that_call_back_are_there_after_a_crash() {
+    let mut rules = Rules::new();
+    rules.line_of_callbacks(1..=2);
+    rules.ticket(3, id("r"));
+    let before = rules.due();
+    rules.crash();
+    rules.tick();
+    assert_eq!(rules.due(), before);
+    rules.ticket(4, id("r"));
+    assert_eq!(rules.ticket_state(4), None);
+    rules.settle(1, true);
+    rules.crash();
+    rules.tick();
+    assert_eq!(rules.ticket_state(1), Some(TicketState::Accepted));
+    assert_eq!(rules.state(1), WebhookState::Taken);
+    rules.finish(1);
+    assert_eq!(rules.due_ids(), [2]);
+    rules.settle(2, false);
+    assert_eq!(rules.due_ids(), [3]);
 }

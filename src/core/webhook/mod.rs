@@ -1,64 +1,82 @@
 //! Webhooks: places in line whose turn is told by a call back.
 //!
-//! Invariant: a webhook comes due in the commit that makes its grant, and the grant stands or falls
-//! with it: the receiver takes it in time, or it ends and the next one is served, in one commit.
+//! Invariant: a webhook comes due in the commit that makes its grant or gives its ticket the turn, and
+//! that stands or falls with it: the receiver takes it in time, or it ends and the next one is served,
+//! in one commit.
 //! Invariant: what is due is posted until it is settled or its time is over, also after a restart,
 //! and always under the same id.
+
+mod load;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::*;
-use super::limits::*;
-use super::name::{LockName, RequestId, WebhookId};
-use super::page;
-use super::record::{Key, Value, WebhookStage, WebhookValue, nanos};
-use super::request::{Done, Kind, Recall};
-use super::state::*;
-use super::time::{Time, WallTime};
-use super::timer::Timer;
+use crate::core::command::*;
+use crate::core::limits::*;
+use crate::core::name::{RequestId, WebhookId};
+use crate::core::page;
+use crate::core::record::{Key, Value, WebhookStage, WebhookValue, nanos};
+use crate::core::request::{Done, Kind, Recall};
+use crate::core::state::*;
+use crate::core::time::{Time, WallTime};
+use crate::core::timer::Timer;
 
 /// All webhooks of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Webhooks {
-    pub(super) table: Table<WebhookIx, Webhook>,
-    pub(super) by_id: HashMap<WebhookId, WebhookIx, foldhash::fast::RandomState>,
+pub(in crate::core) struct Webhooks {
+    pub(in crate::core) table: Table<WebhookIx, Webhook>,
+    pub(in crate::core) by_id: HashMap<WebhookId, WebhookIx, foldhash::fast::RandomState>,
     /// Those that are due, by their due number.
-    pub(super) due: BTreeMap<u64, WebhookIx>,
-    /// The same, by their grants.
-    pub(super) by_grant: HashMap<GrantIx, WebhookIx, foldhash::fast::RandomState>,
+    pub(in crate::core) due: BTreeMap<u64, WebhookIx>,
+    /// Those that are due, by their grants.
+    pub(in crate::core) by_grant: HashMap<GrantIx, WebhookIx, foldhash::fast::RandomState>,
     /// Who posts what is due.
-    pub(super) follower: Option<CallId>,
+    pub(in crate::core) follower: Option<CallId>,
 }
 
 /// A place in line whose turn is told by a call back.
 #[derive(Debug)]
-pub(super) struct Webhook {
-    pub(super) space: SpaceIx,
-    pub(super) number: u64,
-    pub(super) id: WebhookId,
-    pub(super) callback: Arc<Callback>,
-    pub(super) lock: LockName,
-    pub(super) stage: Stage,
-    pub(super) attempts: u32,
-    pub(super) last_attempt: Attempt,
-    pub(super) created_at: WallTime,
-    pub(super) since: WallTime,
+pub(in crate::core) struct Webhook {
+    pub(in crate::core) space: SpaceIx,
+    pub(in crate::core) number: u64,
+    pub(in crate::core) id: WebhookId,
+    pub(in crate::core) callback: Arc<Callback>,
+    pub(in crate::core) target: WebhookTarget,
+    pub(in crate::core) stage: Stage,
+    pub(in crate::core) attempts: u32,
+    pub(in crate::core) last_attempt: Attempt,
+    pub(in crate::core) created_at: WallTime,
+    pub(in crate::core) since: WallTime,
 }
 
 /// Where a webhook stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Stage {
-    Waiting(WaiterIx),
+pub(in crate::core) enum Stage {
+    Waiting(Place),
     Due {
-        grant: GrantIx,
+        turn: Turned,
         number: u64,
-        ends: Time,
+        /// `None`: the ticket's own end counts.
+        ends: Option<Time>,
     },
     Over(WebhookState, Time),
     /// Its place in line is being taken: for the time of one application only.
     New,
+}
+
+/// In what a webhook waits.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core) enum Place {
+    Line(WaiterIx),
+    Ticket(TicketIx),
+}
+
+/// Whose turn has come.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core) enum Turned {
+    Grant(GrantIx),
+    Ticket(TicketIx),
 }
 
 impl Webhook {
@@ -73,13 +91,28 @@ impl Webhook {
     fn timer(&self) -> Option<Time> {
         match self.stage {
             Stage::New | Stage::Waiting(_) => None,
-            Stage::Due { ends, .. } | Stage::Over(_, ends) => Some(ends),
+            Stage::Due { ends, .. } => ends,
+            Stage::Over(_, ends) => Some(ends),
+        }
+    }
+}
+
+impl Stage {
+    /// The ticket that it waits in, or whose turn it is.
+    fn ticket(self) -> Option<TicketIx> {
+        match self {
+            Stage::Waiting(Place::Ticket(ticket))
+            | Stage::Due {
+                turn: Turned::Ticket(ticket),
+                ..
+            } => Some(ticket),
+            _ => None,
         }
     }
 }
 
 impl State {
-    pub(super) fn webhook(
+    pub(in crate::core) fn webhook(
         &mut self,
         call: CallId,
         space: SpaceIx,
@@ -136,7 +169,7 @@ impl State {
     }
 
     /// Takes a place in line, or the lock, for a callback, and answers.
-    pub(super) fn subscribe(
+    pub(in crate::core) fn subscribe(
         &mut self,
         call: CallId,
         lock: LockIx,
@@ -146,30 +179,14 @@ impl State {
         out: &mut Out,
     ) {
         let space = self.locks[lock].space;
-        let live = self.space_of(space).webhooks.len() - self.space_of(space).webhooks_over.len();
-        if live >= WEBHOOKS_PER_NAMESPACE_MAX {
+        if let Err(refusal) = self.has_room_for_webhook(space) {
             self.settle(lock, out);
-            let refusal = Refusal::LimitReached {
-                what: "webhooks that are not over in one namespace",
-                max: WEBHOOKS_PER_NAMESPACE_MAX,
-            };
             return out.refuse(call, refusal);
         }
         let request = ask.request.clone();
-        self.last_arrival += 1;
-        let Subscribe { id, callback } = subscribe;
-        let webhook = self.insert_webhook(Webhook {
-            space,
-            number: self.last_arrival,
-            id,
-            callback,
-            lock: self.locks[lock].name.clone(),
-            stage: Stage::New,
-            attempts: 0,
-            last_attempt: Attempt::default(),
-            created_at: self.wall,
-            since: self.wall,
-        });
+        let id = subscribe.id;
+        let target = WebhookTarget::Lock(self.locks[lock].name.clone());
+        let webhook = self.new_webhook(space, subscribe, target);
         let ask = Ask {
             request: None,
             session: None,
@@ -178,7 +195,7 @@ impl State {
         };
         if self.must_wait(lock, &ask) {
             match self.take_place(lock, ask, &[], wait, out) {
-                Ok((waiter, _)) => self.enter_stage(webhook, Stage::Waiting(waiter)),
+                Ok((waiter, _)) => self.enter_stage(webhook, Stage::Waiting(Place::Line(waiter))),
                 Err(refusal) => {
                     self.remove_webhook(webhook);
                     return out.refuse(call, refusal);
@@ -193,19 +210,53 @@ impl State {
         out.answer(call, Answer::Webhook(answer));
     }
 
-    /// A webhook's lock has been granted: it is to be posted.
-    pub(super) fn webhook_is_due(&mut self, index: WebhookIx, grant: GrantIx, out: &mut Out) {
+    pub(in crate::core) fn has_room_for_webhook(&self, space: SpaceIx) -> Result<(), Refusal> {
+        let space = self.space_of(space);
+        if space.webhooks.len() - space.webhooks_over.len() >= WEBHOOKS_PER_NAMESPACE_MAX {
+            return Err(Refusal::LimitReached {
+                what: "webhooks that are not over in one namespace",
+                max: WEBHOOKS_PER_NAMESPACE_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    /// A webhook whose place in line is about to be taken, without committing it.
+    pub(in crate::core) fn new_webhook(
+        &mut self,
+        space: SpaceIx,
+        subscribe: Subscribe,
+        target: WebhookTarget,
+    ) -> WebhookIx {
+        self.last_arrival += 1;
+        self.insert_webhook(Webhook {
+            space,
+            number: self.last_arrival,
+            id: subscribe.id,
+            callback: subscribe.callback,
+            target,
+            stage: Stage::New,
+            attempts: 0,
+            last_attempt: Attempt::default(),
+            created_at: self.wall,
+            since: self.wall,
+        })
+    }
+
+    /// A webhook's turn has come: it is to be posted.
+    pub(in crate::core) fn webhook_is_due(
+        &mut self,
+        index: WebhookIx,
+        turn: Turned,
+        out: &mut Out,
+    ) {
         self.last_arrival += 1;
         let number = self.last_arrival;
-        let ends = self.now + self.webhooks.table[index].callback.accept_timeout;
-        self.enter_stage(
-            index,
-            Stage::Due {
-                grant,
-                number,
-                ends,
-            },
-        );
+        let ends = match turn {
+            Turned::Grant(_) => Some(self.now + self.webhooks.table[index].callback.accept_timeout),
+            Turned::Ticket(_) => None,
+        };
+        self.enter_stage(index, Stage::Due { turn, number, ends });
         self.put_webhook(index, out);
         if let Some(call) = self.webhooks.follower {
             out.effects.push(Effect::WebhooksDue(call));
@@ -213,8 +264,17 @@ impl State {
     }
 
     /// Nothing will come of a webhook any more.
-    pub(super) fn webhook_is_over(&mut self, index: WebhookIx, state: WebhookState, out: &mut Out) {
-        let was_due = matches!(self.webhooks.table[index].stage, Stage::Due { .. });
+    pub(in crate::core) fn webhook_is_over(
+        &mut self,
+        index: WebhookIx,
+        state: WebhookState,
+        out: &mut Out,
+    ) {
+        let stage = self.webhooks.table[index].stage;
+        let was_due = matches!(stage, Stage::Due { .. });
+        if let Some(ticket) = stage.ticket() {
+            self.set_ticket_webhook(ticket, None);
+        }
         let forget = self.now + WEBHOOK_OVER_MEMORY;
         self.enter_stage(index, Stage::Over(state, forget));
         self.put_webhook(index, out);
@@ -233,7 +293,12 @@ impl State {
     }
 
     /// A grant has ended: if its webhook was not taken, that is over.
-    pub(super) fn webhook_grant_ended(&mut self, grant: GrantIx, cause: EndCause, out: &mut Out) {
+    pub(in crate::core) fn webhook_grant_ended(
+        &mut self,
+        grant: GrantIx,
+        cause: EndCause,
+        out: &mut Out,
+    ) {
         if self.webhooks.by_grant.is_empty() {
             return;
         }
@@ -242,24 +307,26 @@ impl State {
         }
     }
 
-    pub(super) fn webhook_timer_is_due(&mut self, index: WebhookIx, out: &mut Out) {
+    pub(in crate::core) fn webhook_timer_is_due(&mut self, index: WebhookIx, out: &mut Out) {
         let Some(webhook) = self.webhooks.table.get(index) else {
             return;
         };
         match webhook.stage {
-            Stage::Due { grant, ends, .. } if ends <= self.now => {
-                self.end_untaken(grant, EndCause::CallbackTimedOut, out);
-            }
+            Stage::Due {
+                turn: Turned::Grant(grant),
+                ends: Some(ends),
+                ..
+            } if ends <= self.now => self.end_untaken(grant, EndCause::CallbackTimedOut, out),
             Stage::Over(_, forget) if forget <= self.now => self.forget_webhook(index, out),
             _ => {}
         }
     }
 
     /// When a grant that its webhook has not taken yet can't end before.
-    pub(super) fn untaken_until(&self, grant: GrantIx) -> Option<Time> {
+    pub(in crate::core) fn untaken_until(&self, grant: GrantIx) -> Option<Time> {
         let index = self.webhooks.by_grant.get(&grant)?;
         match self.webhooks.table[*index].stage {
-            Stage::Due { ends, .. } => Some(ends),
+            Stage::Due { ends, .. } => ends,
             _ => None,
         }
     }
@@ -282,19 +349,28 @@ impl State {
         let Some(index) = self.find_webhook(space, id) else {
             return out.refuse(call, Refusal::WebhookNotFound(id));
         };
-        let Stage::Waiting(waiter) = self.webhooks.table[index].stage else {
+        let Stage::Waiting(place) = self.webhooks.table[index].stage else {
             return out.refuse(call, Refusal::WebhookNotWaiting(id));
         };
         self.remember(space, request, Done::WebhookCancelled, out);
         out.answer(call, Answer::Webhook(WebhookAnswer::Cancelled));
-        let lock = self.leave_line(waiter, out).lock;
-        self.webhook_is_over(index, WebhookState::Cancelled, out);
-        self.settle(lock, out);
+        match place {
+            Place::Line(waiter) => {
+                let lock = self.leave_line(waiter, out).lock;
+                self.webhook_is_over(index, WebhookState::Cancelled, out);
+                self.settle(lock, out);
+            }
+            Place::Ticket(ticket) => self.give_up_ticket(ticket, out),
+        }
     }
 
     fn settle_webhook(&mut self, index: WebhookIx, taken: bool, out: &mut Out) {
-        let Stage::Due { grant, .. } = self.webhooks.table[index].stage else {
+        let Stage::Due { turn, .. } = self.webhooks.table[index].stage else {
             return;
+        };
+        let grant = match turn {
+            Turned::Grant(grant) => grant,
+            Turned::Ticket(ticket) => return self.settle_turn(ticket, taken, out),
         };
         if !taken {
             return self.end_untaken(grant, EndCause::CallbackRefused, out);
@@ -331,7 +407,7 @@ impl State {
     }
 
     /// Puts a webhook where it belongs, without committing it.
-    pub(super) fn insert_webhook(&mut self, webhook: Webhook) -> WebhookIx {
+    pub(in crate::core) fn insert_webhook(&mut self, webhook: Webhook) -> WebhookIx {
         let (space, number, id, stage) = (webhook.space, webhook.number, webhook.id, webhook.stage);
         let index = self.webhooks.table.insert(Webhook {
             stage: Stage::New,
@@ -357,7 +433,7 @@ impl State {
         self.remove_webhook(index);
     }
 
-    pub(super) fn enter_stage(&mut self, index: WebhookIx, stage: Stage) {
+    pub(in crate::core) fn enter_stage(&mut self, index: WebhookIx, stage: Stage) {
         self.unplace_stage(index);
         self.webhooks.table[index].since = self.wall;
         self.place_stage(index, stage);
@@ -372,9 +448,11 @@ impl State {
         }
         match stage {
             Stage::New | Stage::Waiting(_) => {}
-            Stage::Due { grant, number, .. } => {
+            Stage::Due { turn, number, .. } => {
                 self.webhooks.due.insert(number, index);
-                self.webhooks.by_grant.insert(grant, index);
+                if let Turned::Grant(grant) = turn {
+                    self.webhooks.by_grant.insert(grant, index);
+                }
             }
             Stage::Over(..) => self.space_mut(space).webhooks_over.push_back(index),
         }
@@ -388,9 +466,11 @@ impl State {
         }
         match stage {
             Stage::New | Stage::Waiting(_) => {}
-            Stage::Due { grant, number, .. } => {
+            Stage::Due { turn, number, .. } => {
                 self.webhooks.due.remove(&number);
-                self.webhooks.by_grant.remove(&grant);
+                if let Turned::Grant(grant) = turn {
+                    self.webhooks.by_grant.remove(&grant);
+                }
             }
             Stage::Over(..) => {
                 let over = &mut self.space_mut(space).webhooks_over;
@@ -407,13 +487,13 @@ impl State {
         Key::Webhook(self.space_of(webhook.space).name.clone(), webhook.number)
     }
 
-    pub(super) fn put_webhook(&self, index: WebhookIx, out: &mut Out) {
+    pub(in crate::core) fn put_webhook(&self, index: WebhookIx, out: &mut Out) {
         let record = Value::Webhook(self.webhook_value(index));
         out.put(self.webhook_key(index), record);
     }
 
     /// Every webhook's record.
-    pub(super) fn webhook_records(&self) -> impl Iterator<Item = (Key, Value)> {
+    pub(in crate::core) fn webhook_records(&self) -> impl Iterator<Item = (Key, Value)> {
         let table = &self.webhooks.table;
         table.iter().map(|(index, _)| {
             (
@@ -436,7 +516,6 @@ impl State {
                 .unwrap_or_default(),
             accept_timeout_nanos: nanos(callback.accept_timeout),
             webmutex: callback.shape == CallbackShape::Webmutex,
-            lock: webhook.lock.to_string(),
             attempts: webhook.attempts,
             last_status: webhook.last_attempt.status.map_or(0, u32::from),
             last_error: webhook.last_attempt.error.clone(),
@@ -444,20 +523,27 @@ impl State {
             since_ms: webhook.since.0,
             ..WebhookValue::default()
         };
+        match &webhook.target {
+            WebhookTarget::Lock(lock) => value.lock = lock.to_string(),
+            WebhookTarget::Ticket { fifo, ticket } => {
+                value.fifo = fifo.to_string();
+                value.ticket = ticket.0.to_be_bytes().to_vec();
+            }
+        }
         let stage = match webhook.stage {
             Stage::New => WebhookStage::Waiting,
-            Stage::Waiting(waiter) => {
-                value.arrival = self.waiters[waiter].arrival;
+            Stage::Waiting(place) => {
+                if let Place::Line(waiter) = place {
+                    value.arrival = self.waiters[waiter].arrival;
+                }
                 WebhookStage::Waiting
             }
-            Stage::Due {
-                grant,
-                number,
-                ends,
-            } => {
-                value.fencing_token = self.grants[grant].fencing_token;
+            Stage::Due { turn, number, ends } => {
+                if let Turned::Grant(grant) = turn {
+                    value.fencing_token = self.grants[grant].fencing_token;
+                }
                 value.due_number = number;
-                value.ends_nanos = ends.as_nanos();
+                value.ends_nanos = ends.map_or(0, Time::as_nanos);
                 WebhookStage::Due
             }
             Stage::Over(state, forget) => {
@@ -474,28 +560,35 @@ impl State {
         WebhookView {
             id: webhook.id,
             number: webhook.number,
-            target: WebhookTarget::Lock(webhook.lock.clone()),
+            target: webhook.target.clone(),
             url: webhook.callback.url.clone(),
             state: webhook.state(),
             attempts: webhook.attempts,
             last_attempt: webhook.last_attempt.clone(),
-            accept_in: match webhook.stage {
-                Stage::Due { ends, .. } => Some(ends.since(self.now)),
-                _ => None,
-            },
+            accept_in: self.accept_in(webhook),
             created_at: webhook.created_at,
             since: webhook.since,
         }
     }
 
+    fn accept_in(&self, webhook: &Webhook) -> Option<Duration> {
+        match webhook.stage {
+            Stage::Due {
+                turn: Turned::Ticket(ticket),
+                ..
+            } => self.ticket_lapses_in(ticket),
+            Stage::Due { ends, .. } => ends.map(|ends| ends.since(self.now)),
+            _ => None,
+        }
+    }
+
+    pub(in crate::core) fn webhook_id(&self, index: WebhookIx) -> WebhookId {
+        self.webhooks.table[index].id
+    }
+
     fn webhook_job(&self, index: WebhookIx) -> Option<WebhookJob> {
         let webhook = &self.webhooks.table[index];
-        let Stage::Due {
-            grant,
-            number,
-            ends,
-        } = webhook.stage
-        else {
+        let Stage::Due { turn, number, .. } = webhook.stage else {
             return None;
         };
         Some(WebhookJob {
@@ -503,8 +596,11 @@ impl State {
             id: webhook.id,
             due_number: number,
             callback: webhook.callback.clone(),
-            turn: Turn::Granted(self.view_granted(grant)),
-            accept_in: Some(ends.since(self.now)),
+            turn: match turn {
+                Turned::Grant(grant) => Turn::Granted(self.view_granted(grant)),
+                Turned::Ticket(ticket) => Turn::Ready(self.view_ticket(ticket)),
+            },
+            accept_in: self.accept_in(webhook),
             due_at: webhook.since,
         })
     }
