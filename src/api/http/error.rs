@@ -11,6 +11,7 @@ use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::paths::{Surface, rest};
 use super::view::{HolderJson, ValueJson};
@@ -131,21 +132,28 @@ impl IntoResponse for HttpError {
 }
 
 /// The native body of an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub struct ErrorJson<'a> {
     error: ErrorBody<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ErrorBody<'a> {
+    /// The status.
     code: u16,
+    /// A stable word.
     reason: &'static str,
+    /// For people to read.
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The field at fault.
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who holds the lock that could not be had.
     holders: Option<Vec<HolderJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// What stands where another revision was expected.
     current: Option<ValueJson>,
 }
 

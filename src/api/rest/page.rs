@@ -1,21 +1,25 @@
 //! Pages of listings: which one is wanted, and what it answers.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::api::http::HttpError;
 use crate::api::http::fields::Count;
+use crate::api::openapi::{PageTokenText, PrefixText};
 use crate::api::page::{after_lease, after_name};
 use crate::core::{Invalid, LeaseId, check_page_size};
 
 /// Which page is wanted.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PageRequest {
     /// Only names that begin so.
+    #[schema(value_type = PrefixText)]
     pub prefix: Option<String>,
-    /// 1 to 1,000.
+    /// 1 to 1,000; unless given, or 0: 100.
     pub page_size: Option<Count>,
     /// Where the last page ended.
+    #[schema(value_type = PageTokenText)]
     pub page_token: Option<String>,
 }
 
