@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::http::{self, Answer, request};
 use crate::server::{Server, serve};
+use crate::tenants::token;
 
 const UUID: &str = "28c9c1be-7bb8-4e8c-b22e-c16402a421d5";
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
@@ -155,13 +156,13 @@ async fn the_document_is_sound() {
             assert_eq!(challenge, status == "401", "{at}: {status}");
         }
         assert!(told > 0, "{at}");
-        let open = tags_open(operation);
+        let open = is_open(operation);
         assert_eq!(operation["security"].is_null(), open, "{at}");
     }
     references_resolve(&document, &document);
 }
 
-fn tags_open(operation: &Value) -> bool {
+fn is_open(operation: &Value) -> bool {
     operation["tags"][0] == "server"
 }
 
@@ -219,4 +220,27 @@ async fn a_dialect_that_is_switched_off_is_not_described() {
     let document = document(&server).await;
     assert!(document["paths"].get("/grab").is_none());
     assert!(document["paths"].get("/v1/{id}").is_some());
+}
+
+#[tokio::test]
+async fn who_has_no_token_reads_the_description_and_is_refused_as_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    token(dir.path(), "a", "use");
+    let server = Server::over(dir.path());
+    assert_eq!(http::get(server.addr, "/docs").await.status, 200);
+    let document = document(&server).await;
+    let mut refused = 0;
+    for (path, method, operation) in operations(&document) {
+        if is_open(operation) {
+            continue;
+        }
+        refused += 1;
+        let answer = probe(&server, method, path).await;
+        assert_eq!(answer.status, 401, "{method} {path}");
+        assert!(answer.header("www-authenticate").is_some());
+        let content = &operation["responses"]["401"]["content"];
+        let kind = answer.header("content-type").unwrap();
+        assert!(content.get(kind).is_some(), "{method} {path}: {kind}");
+    }
+    assert!(refused > 30, "only {refused}");
 }

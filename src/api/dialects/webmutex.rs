@@ -17,7 +17,7 @@ use crate::api::http::paths::webmutex as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{
-    DecimalText, GrantTokenText, MutexId, Operation, OwnerText, Routes, SecondsNumber,
+    DecimalText, GrantTokenText, MutexId, OkOrFail, Operation, OwnerText, Routes, SecondsNumber,
 };
 use crate::api::{ApiError, Reason, fresh_lock_name};
 use crate::core::limits::DESTROY_AFTER_DEFAULT;
@@ -27,7 +27,7 @@ use crate::core::{Acquire, Answer, Command, Hold, LockName};
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebmutexAnswer)]
 pub struct Body {
-    /// `ok` or `fail`.
+    #[schema(value_type = OkOrFail)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::paths::{Surface, rest};
 use super::view::{HolderJson, ValueJson};
+use crate::api::openapi::ReasonWord;
 use crate::api::{ApiError, Reason, dialects};
 use crate::core::{HolderView, Invalid, Mismatch};
 use crate::shard::Failure;
@@ -142,7 +143,7 @@ pub struct ErrorJson<'a> {
 struct ErrorBody<'a> {
     /// The status.
     code: u16,
-    /// A stable word.
+    #[schema(value_type = ReasonWord)]
     reason: &'static str,
     /// For people to read.
     message: &'a str,

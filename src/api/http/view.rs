@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::fields::ModeWord;
 use crate::api::openapi::{
-    DecimalText, GrantTokenText, LeaseIdText, LockNameText, MomentText, SecondsNumber, ValueKeyText,
+    DecimalText, GrantTokenText, LeaseIdText, LockNameText, LockState, MomentText, SecondsNumber,
+    ValueKeyText,
 };
 use crate::api::{GrantTokens, lease_id_text};
 use crate::core::{
@@ -78,7 +79,7 @@ impl From<&HolderView> for HolderJson {
 pub struct LockJson {
     #[schema(value_type = LockNameText)]
     name: String,
-    /// `HELD` or `FREE`.
+    #[schema(value_type = LockState)]
     state: &'static str,
     holders: Vec<HolderJson>,
     holder_count: usize,

@@ -14,9 +14,10 @@ use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder,
 pub use operation::Operation;
 pub use routes::{Described, Routes};
 pub use schemas::{
-    AnyObject, DecimalText, EventStream, GrantTokenText, LeaseIdText, LockNameText, MomentText,
-    MutexId, OwnerText, PageTokenText, PlainText, PrefixText, RequestIdText, SecondsNumber,
-    SecondsText, UuidText, ValueKeyText, ValueText,
+    AnyObject, DecimalText, EventStream, GrantTokenText, LeaseIdText, LockNameText, LockState,
+    MomentText, MutexId, OkOrFail, OwnerText, PageSize, PageTokenText, PlainText, PrefixText,
+    ReasonWord, RequestIdText, SecondsNumber, SecondsText, SharedCount, UuidText, ValueKeyText,
+    ValueText,
 };
 
 /// The groups that operations are in, each with what it is about.

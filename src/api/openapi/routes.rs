@@ -22,22 +22,25 @@ impl Described {
     pub fn add(&mut self, method: HttpMethod, path: &str, operation: Operation) {
         let mut known = Known::default();
         let operation = operation.write(path, &mut known);
-        let item = PathItem::new(method, operation);
-        match self.paths.paths.get_mut(path) {
-            Some(there) => there.merge_operations(item),
-            None => {
-                self.paths.paths.insert(path.to_owned(), item);
-            }
-        }
+        self.add_item(path.to_owned(), PathItem::new(method, operation));
         let schemas = known.0.into_iter();
         self.schemas
             .extend(schemas.map(|(name, schema)| (name, plain(schema))));
     }
 
+    fn add_item(&mut self, path: String, item: PathItem) {
+        match self.paths.paths.get_mut(&path) {
+            Some(there) => there.merge_operations(item),
+            None => {
+                self.paths.paths.insert(path, item);
+            }
+        }
+    }
+
     /// Both together.
     pub fn merge(mut self, other: Described) -> Described {
         for (path, item) in other.paths.paths {
-            self.paths.paths.insert(path, item);
+            self.add_item(path, item);
         }
         self.schemas.extend(other.schemas);
         self

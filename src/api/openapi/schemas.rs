@@ -8,6 +8,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, SchemaFormat, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::api::Reason;
 use crate::api::http::duration::DURATION_BYTES_MAX;
 use crate::api::http::fields;
 use crate::core::limits::*;
@@ -199,6 +200,16 @@ schemas! {
     ValueKeyText => name(VALUE_KEY_BYTES_MAX, "A value's key");
     /// How the name or key begins.
     PrefixText => up_to(LOCK_NAME_BYTES_MAX, "How a name or key begins");
+    /// How many entries a page has.
+    PageSize => whole_or_text(0, Some(PAGE_SIZE_MAX as u32), "A whole number, as JSON or as text.");
+    /// How many share a lock.
+    SharedCount => whole_or_text(0, Some(MAX_SHARED_MAX), "A whole number, as JSON or as text.");
+    /// A reason's word.
+    ReasonWord => text().enum_values(Some(Reason::ALL.iter().map(|reason| reason.as_str()))).description(Some("A stable word for what went wrong."));
+    /// A lock's state.
+    LockState => text().enum_values(Some(["HELD", "FREE"]));
+    /// How a call of webmutex went.
+    OkOrFail => text().enum_values(Some(["ok", "fail"]));
     /// Where a page ended.
     PageTokenText => text().description(Some("The `next_page_token` of the page before; empty: the first page."));
     /// Who asks.

@@ -17,6 +17,7 @@ use crate::api::http::view::GrantJson;
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{
     EventStream, LeaseIdText, LockNameText, Operation, OwnerText, RequestIdText, Routes,
+    SharedCount,
 };
 use crate::api::{AcquireInput, Api, Reason, lease_id};
 use crate::core::limits::WAIT_MAX;
@@ -32,6 +33,7 @@ pub(super) struct AcquireRequest {
     /// Unless given: EXCLUSIVE.
     mode: Option<ModeWord>,
     /// The most shared holders that the caller bears, at most 1,000,000; 0: no bound. For SHARED only.
+    #[schema(value_type = SharedCount)]
     max_shared: Option<Count>,
     /// Who asks.
     #[schema(value_type = OwnerText)]
