@@ -1,6 +1,6 @@
 # The one entry: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench tools
+.PHONY: help run test conform check fix bench tools
 
 BUF := .tools/node_modules/.bin/buf
 
@@ -12,6 +12,10 @@ run: ## Runs the server on its embedded store
 
 test: tools ## Runs all tests; installs what they need first
 	cargo test --all-features --no-fail-fast
+
+conform: tools ## Holds the HTTP surface against its OpenAPI document
+	cargo build
+	scripts/schemathesis
 
 check: tools ## Checks everything and changes nothing
 	cargo fmt --all -- --check
@@ -28,5 +32,5 @@ fix: tools ## Mends what can be mended
 bench: ## Measures the figures, beside bare echoes in the same run
 	cargo bench --bench figures
 
-tools: ## Installs what tests and checks need: curl, jq, python3, buf
+tools: ## Installs what tests and checks need: curl, jq, python3, buf, schemathesis
 	scripts/install-tools

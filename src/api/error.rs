@@ -12,10 +12,10 @@ use crate::core::{HolderView, Invalid, LockName, LockView, Mismatch, Refusal, Ti
 use crate::shard::Failure;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident => $word:literal, $code:ident, $status:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident => $word:literal, $code:ident, $status:ident;)*) => {
         /// A stable word for what went wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
             /// Every reason.
@@ -24,6 +24,11 @@ macro_rules! reasons {
             /// The word.
             pub fn as_str(self) -> &'static str {
                 match self { $(Reason::$name => $word,)* }
+            }
+
+            /// What it means, as a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// The gRPC code.

@@ -7,6 +7,7 @@ pub mod error;
 mod grant_token;
 pub mod grpc;
 pub mod http;
+pub mod openapi;
 mod page;
 pub mod rest;
 pub mod webhook;

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::tokens::{Found, TokenTable};
 use crate::api::{ApiError, Identity, Reason};
 
-/// What is open to everyone: whether the server lives, and the schema, which is public.
+/// What is open to everyone: whether the server lives, and what it serves.
 const OPEN_PREFIXES: [&str; 3] = [
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
@@ -20,6 +20,7 @@ const OPEN_PREFIXES: [&str; 3] = [
 /// Whether a path needs no token.
 pub(super) fn is_open(path: &str) -> bool {
     super::health::PATHS.contains(&path)
+        || super::docs::PATHS.contains(&path)
         || OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix))
 }
 
@@ -104,11 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn only_health_and_the_schema_are_open() {
+    fn only_health_and_the_descriptions_are_open() {
         for open in [
             "/healthz",
             "/livez",
             "/readyz",
+            "/openapi.json",
+            "/docs",
             "/grpc.health.v1.Health/Check",
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         ] {
@@ -118,6 +121,8 @@ mod tests {
             "/",
             "/healthz/",
             "/healthzz",
+            "/docs/",
+            "/openapi.jsonx",
             "/api/v1/locks",
             "/holdfast.v1.LockService/GetLock",
             "//healthz",

@@ -6,12 +6,61 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod;
 
 use crate::api::Api;
+use crate::api::openapi::{Described, Operation, PlainText};
 
 /// The paths that are answered here.
 pub(super) const PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// Describes them.
+pub(super) fn described() -> Described {
+    let mut described = Described::default();
+    for (path, id, summary) in [
+        ("/livez", "livez", "Tells whether the server lives"),
+        ("/readyz", "readyz", "Tells whether the server takes calls"),
+        ("/healthz", "healthz", "The same as /readyz"),
+    ] {
+        let mut operation = Operation::open(
+            "server",
+            id,
+            summary,
+            "With `verbose` in the query string, and each check; with `Accept: application/json` as JSON.",
+        );
+        for (status, about) in [
+            (StatusCode::OK, "It does."),
+            (StatusCode::SERVICE_UNAVAILABLE, "It does not."),
+        ] {
+            operation = operation
+                .answers_with::<PlainText>(status, "text/plain; charset=utf-8", about)
+                .answers_with::<Health>(status, "application/json", about);
+        }
+        described.add(HttpMethod::Get, path, operation);
+    }
+    described
+}
+
+/// Health as JSON.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok` or `unavailable`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<CheckJson>>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthCheck)]
+struct CheckJson {
+    name: &'static str,
+    ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+}
 
 /// Where the server stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +131,15 @@ pub(super) fn answer<B>(request: &Request<B>, phase: Phase, api: Option<&Api>) -
         .is_some_and(|accept| accept.contains("application/json"));
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     if wants_json {
-        let mut body = json!({ "status": if ok { "ok" } else { "unavailable" } });
-        if verbose && let Some(body) = body.as_object_mut() {
-            let list: Vec<_> = checks
-                .iter()
-                .map(|c| match c.ok {
-                    true => json!({ "name": c.name, "ok": true }),
-                    false => json!({ "name": c.name, "ok": false, "detail": c.detail }),
-                })
-                .collect();
-            body.insert("checks".to_owned(), list.into());
-        }
+        let checks = checks.iter().map(|check| CheckJson {
+            name: check.name,
+            ok: check.ok,
+            detail: (!check.ok).then_some(check.detail),
+        });
+        let body = Health {
+            status: if ok { "ok" } else { "unavailable" },
+            checks: verbose.then(|| checks.collect()),
+        };
         return (status, no_store, Json(body)).into_response();
     }
     let mut text = String::new();

@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 pub mod config;
+mod docs;
 mod error;
 mod front;
 mod health;

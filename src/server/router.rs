@@ -6,6 +6,7 @@ use http::{HeaderMap, Uri, header};
 
 use super::StartError;
 use super::config::{Config, Dialect};
+use super::docs;
 use super::refusal::{Speaks, refuse};
 use crate::api::dialects::DialectOptions;
 use crate::api::{Api, ApiError, Reason, dialects, grpc, http as surface, rest};
@@ -29,6 +30,7 @@ pub(super) fn assemble(
     Ok(grpc::routes(services, health)
         .map_err(|_| StartError::Defect)?
         .merge(rest::routes(api.clone()))
+        .merge(docs::routes(&options).map_err(|_| StartError::Defect)?)
         .merge(dialects::routes(api.clone(), options))
         .fallback(no_such_path))
 }

@@ -18,7 +18,7 @@ use crate::server::{Server, holdfast, run};
 const UUID: &str = "28c9c1be-7bb8-4e8c-b22e-c16402a421d5";
 
 /// Makes a token as an operator does.
-fn token(dir: &Path, namespace: &str, role: &str) -> String {
+pub fn token(dir: &Path, namespace: &str, role: &str) -> String {
     let mut create = holdfast(&["token", "create", "--namespace", namespace, "--role", role]);
     create.arg("--data-dir").arg(dir);
     let done = run(create);

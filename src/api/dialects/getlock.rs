@@ -5,26 +5,30 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Delete, Get, Put};
 
 use super::{Asked, Dialects, status_of};
 use crate::api::Reason;
 use crate::api::http::paths::getlock as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{DecimalText, Operation, OwnerText, Routes, SecondsText, UuidText};
 use crate::core::limits::TTL_MIN;
 use crate::core::{About, Answer, Command, HolderView, LockName, Proof};
 
 /// The TTL of a lock whose maker named none.
 const TTL_DEFAULT: Duration = Duration::from_secs(60);
 
-#[derive(Serialize)]
-struct Body {
+/// What every call answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GetlockAnswer)]
+pub struct Body {
     /// Left out where it isn't known: a script must not take an error for either answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     locked: Option<bool>,
@@ -33,15 +37,19 @@ struct Body {
     lock: Option<LockBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = GetlockLock)]
 struct LockBody {
     id: String,
     /// Unix seconds of when the lock was taken.
     timestamp: f64,
     /// Seconds; `null`: it has no expiry.
+    #[schema(required = true)]
     ttl: Option<f64>,
     /// Unix seconds of when it ends unless refreshed; `null`: it has no expiry.
+    #[schema(required = true)]
     expires: Option<f64>,
+    #[schema(value_type = DecimalText)]
     fencing_token: String,
 }
 
@@ -63,11 +71,70 @@ impl LockBody {
 /// A status with its body, or what went wrong and the lock that it was about.
 type Answered = Result<(StatusCode, Json<Body>), HttpError>;
 
-pub(super) fn routes() -> Router<Dialects> {
-    let methods = get(read).put(take).delete(release);
-    Router::new()
-        .route(paths::LOCK, methods.clone())
-        .route(&format!("{}/", paths::LOCK), methods)
+pub(super) fn routes() -> Routes<Dialects> {
+    const JSON: &str = "application/json";
+    let new = |id: &str, summary, description| {
+        Operation::new("dialect getlock", id, summary, description)
+            .in_path::<UuidText>("id")
+            .answers_with::<Body>(
+                StatusCode::NOT_FOUND,
+                JSON,
+                "It is free, or the id is no UUID.",
+            )
+            .refuses(&[Reason::BodyTooLarge, Reason::UnsupportedMediaType])
+    };
+    Routes::with_slashes()
+        .on(
+            Get,
+            paths::LOCK,
+            read,
+            new(
+                "getlockRead",
+                "Tells whether a lock is active",
+                "423 while it is.",
+            )
+            .answers_with::<Body>(StatusCode::LOCKED, JSON, "It is active."),
+        )
+        .on(
+            Put,
+            paths::LOCK,
+            take,
+            new(
+                "getlockTake",
+                "Takes or refreshes a lock",
+                "Whoever knows the id may refresh it.",
+            )
+            .body::<TakeFields>()
+            .answers_with::<Body>(StatusCode::CREATED, JSON, "It was taken.")
+            .answers::<Body>("It was refreshed.")
+            .answers_with::<Body>(StatusCode::LOCKED, JSON, HELD)
+            .grows(),
+        )
+        .on(
+            Delete,
+            paths::LOCK,
+            release,
+            new(
+                "getlockRelease",
+                "Releases a lock",
+                "Whoever knows the id may release it.",
+            )
+            .answers::<Body>("It was released.")
+            .answers_with::<Body>(StatusCode::LOCKED, JSON, HELD),
+        )
+}
+
+const HELD: &str = "It is held by a grant that only its token releases.";
+
+#[derive(ToSchema)]
+#[schema(as = GetlockTake)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct TakeFields {
+    /// Unless given: 60, or what the lock has.
+    #[schema(value_type = SecondsText)]
+    ttl: Option<f64>,
+    #[schema(value_type = OwnerText)]
+    owner: Option<String>,
 }
 
 /// A message, and no word on whether the lock is taken.

@@ -3,26 +3,32 @@
 //! Its grants are open: whoever knows the name may keep and release them. `false` is an answer, not
 //! an error: its client takes every 4xx for an exception.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::{Asked, Dialects, status_of};
 use crate::api::Reason;
-use crate::api::http::fields::Ttl;
+use crate::api::http::fields::{Span, Ttl};
 use crate::api::http::paths::lockable as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{DecimalText, LockNameText, Operation, OwnerText, Routes, SecondsNumber};
 use crate::core::{Acquire, Answer, Command, Hold, LockName, Proof, check_ttl};
 
-#[derive(Serialize)]
-struct Body {
+/// What every call answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LockableAnswer)]
+pub struct Body {
     response: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DecimalText)]
     fencing_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -37,18 +43,95 @@ const TRUE: Body = Body {
 
 type Answered = Result<Json<Body>, HttpError>;
 
-pub(super) fn routes() -> Router<Dialects> {
-    let mut routes = Router::new();
-    for (path, methods) in [
-        (paths::ACQUIRE, get(acquire).post(acquire)),
-        (paths::HEARTBEAT, get(heartbeat).post(heartbeat)),
-        (paths::RELEASE, get(release).post(release)),
-    ] {
-        for form in ["/", "/{name}", "/{name}/"] {
-            routes = routes.route(&format!("{path}{form}"), methods.clone());
-        }
+pub(super) fn routes() -> Routes<Dialects> {
+    let new = |id: &str, summary, description| {
+        Operation::new("dialect lockable", id, summary, description)
+            .in_path::<LockNameText>("name")
+            .answers::<Body>("Whether it was done.")
+    };
+    let take = |id: &str| {
+        new(
+            id,
+            "Takes a lock",
+            "True when this call took it. `wait` stands in line.",
+        )
+        .grows()
+        .refuses(&[Reason::Cancelled])
+    };
+    let keep = |id: &str| {
+        new(id, "Prolongs a lock", "False when it is not held any more.")
+            .refuses(&[Reason::StorageFull])
+    };
+    let give_back = |id: &str| {
+        new(id, "Gives a lock back", "True when it was held.")
+            .refuses(&[Reason::BodyTooLarge, Reason::UnsupportedMediaType])
+    };
+    let under = |path| format!("{path}/{{name}}");
+    let mut routes = Routes::with_slashes()
+        .on(
+            Get,
+            &under(paths::ACQUIRE),
+            acquire,
+            take("lockableAcquire").query::<AcquireFields>(),
+        )
+        .on(
+            Post,
+            &under(paths::ACQUIRE),
+            acquire,
+            take("lockablePostAcquire").body::<AcquireFields>(),
+        )
+        .on(
+            Get,
+            &under(paths::HEARTBEAT),
+            heartbeat,
+            keep("lockableHeartbeat").query::<HeartbeatFields>(),
+        )
+        .on(
+            Post,
+            &under(paths::HEARTBEAT),
+            heartbeat,
+            keep("lockablePostHeartbeat").body::<HeartbeatFields>(),
+        )
+        .on(
+            Get,
+            &under(paths::RELEASE),
+            release,
+            give_back("lockableRelease"),
+        )
+        .on(
+            Post,
+            &under(paths::RELEASE),
+            release,
+            give_back("lockablePostRelease"),
+        );
+    // A name that was left out is told as a bad name, not as an unknown path.
+    for method in [Get, Post] {
+        routes = routes
+            .undescribed(method.clone(), &format!("{}/", paths::ACQUIRE), acquire)
+            .undescribed(method.clone(), &format!("{}/", paths::HEARTBEAT), heartbeat)
+            .undescribed(method, &format!("{}/", paths::RELEASE), release);
     }
     routes
+}
+
+#[derive(ToSchema)]
+#[schema(as = LockableAcquire)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct AcquireFields {
+    /// 100ms to 30d; 60s unless the operator set another.
+    ttl: Option<Ttl>,
+    /// How long to stand in line, at most 24h; unless given: not at all.
+    wait: Option<Span>,
+    #[schema(value_type = OwnerText)]
+    owner: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = LockableHeartbeat)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct HeartbeatFields {
+    /// The TTL from now on, 100ms to 30d.
+    ttl: Option<Span>,
 }
 
 /// `{"response":false}`, with the reason: whoever reads no status believes not to hold the lock.

@@ -19,6 +19,7 @@ use axum::response::Response;
 use super::http::extract::{Caller, captured};
 use super::http::params::Params;
 use super::http::{HttpError, method_not_allowed, no_store};
+use super::openapi::{Described, Routes};
 use super::{AcquireInput, Api, Identity, Reason};
 use crate::core::limits::{TTL_DEFAULT, TTL_MAX};
 use crate::core::{Answer, Command};
@@ -57,7 +58,20 @@ impl Default for DialectOptions {
 /// [`Identity`] in the request's extensions. What no route has is left to the caller's fallback,
 /// [`no_such_path`](super::http::no_such_path).
 pub fn routes(api: Api, options: DialectOptions) -> Router {
-    let mut routes = Router::new();
+    spoken(&options)
+        .into_router()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(map_response(async |response: Response| no_store(response)))
+        .with_state(Dialects { api, options })
+}
+
+/// What the dialects that are switched on serve.
+pub fn described(options: &DialectOptions) -> Described {
+    spoken(options).into_described()
+}
+
+fn spoken(options: &DialectOptions) -> Routes<Dialects> {
+    let mut routes = Routes::new();
     if options.webmutex {
         routes = routes.merge(webmutex::routes());
     }
@@ -68,9 +82,6 @@ pub fn routes(api: Api, options: DialectOptions) -> Router {
         routes = routes.merge(lockable::routes());
     }
     routes
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(map_response(async |response: Response| no_store(response)))
-        .with_state(Dialects { api, options })
 }
 
 /// What every dialect works with.

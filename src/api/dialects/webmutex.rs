@@ -3,24 +3,31 @@
 //! A mutex must have been reserved, or be held, to be known. Its token is the grant token, so a
 //! token of an earlier grab releases nothing.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::{Asked, Dialects, status_of};
-use crate::api::http::fields::Ttl;
+use crate::api::http::fields::{Span, Ttl};
 use crate::api::http::paths::webmutex as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    DecimalText, GrantTokenText, MutexId, OkOrFail, Operation, OwnerText, Routes, SecondsNumber,
+};
 use crate::api::{ApiError, Reason, fresh_lock_name};
 use crate::core::limits::DESTROY_AFTER_DEFAULT;
 use crate::core::{Acquire, Answer, Command, Hold, LockName};
 
-#[derive(Serialize)]
-struct Body {
+/// What every call answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebmutexAnswer)]
+pub struct Body {
+    #[schema(value_type = OkOrFail)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -29,8 +36,10 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     in_use: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DecimalText)]
     fencing_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -48,21 +57,125 @@ const OK: Body = Body {
 
 type Answered = Result<Json<Body>, HttpError>;
 
-pub(super) fn routes() -> Router<Dialects> {
-    let mut routes = Router::new()
-        .route(paths::RESERVE, post(reserve))
-        .route(&format!("{}/", paths::RESERVE), post(reserve));
-    for (path, methods) in [
-        (paths::GRAB, post(grab)),
-        (paths::RELEASE, post(release)),
-        (paths::STATUS, get(status).post(status)),
-        (paths::SUBSCRIBE, post(subscribe_and_grab)),
-    ] {
-        for form in ["", "/", "/{id}", "/{id}/"] {
-            routes = routes.route(&format!("{path}{form}"), methods.clone());
-        }
-    }
-    routes
+/// The group of these operations.
+const TAG: &str = "dialect webmutex";
+
+pub(super) fn routes() -> Routes<Dialects> {
+    let new = |id: &str, summary, description| {
+        Operation::new(TAG, id, summary, description)
+            .in_path::<MutexId>("id")
+            .answers::<Body>("It was done.")
+    };
+    let status_of = |id: &str| {
+        new(id, "Tells whether a mutex is taken", "By its id.").answers_with::<Body>(
+            StatusCode::NOT_FOUND,
+            "application/json",
+            "No mutex has this id.",
+        )
+    };
+    Routes::with_slashes()
+        .on(
+            Post,
+            paths::RESERVE,
+            reserve,
+            new("webmutexReserve", "Makes a mutex", "It exists from now on.")
+                .refuses(READS)
+                .grows(),
+        )
+        .on_both(
+            Post,
+            paths::GRAB,
+            grab,
+            new(
+                "webmutexGrab",
+                "Takes a mutex",
+                "A mutex that is taken or unknown is answered with 400. `wait` stands in line.",
+            )
+            .body::<GrabFields>()
+            .grows()
+            .refuses(&[
+                Reason::LockHeld,
+                Reason::WaitTimedOut,
+                Reason::LockNotFound,
+                Reason::Cancelled,
+            ]),
+        )
+        .on_both(
+            Post,
+            paths::RELEASE,
+            release,
+            new(
+                "webmutexRelease",
+                "Gives a mutex back",
+                "A stale token releases nothing.",
+            )
+            .body::<ReleaseFields>()
+            .refuses(&[Reason::NotHolder, Reason::LockNotFound]),
+        )
+        .on_both(
+            Get,
+            paths::STATUS,
+            status,
+            status_of("webmutexStatus").query::<StatusFields>(),
+        )
+        .on_both(
+            Post,
+            paths::STATUS,
+            status,
+            status_of("webmutexPostStatus").body::<StatusFields>(),
+        )
+        .on_both(
+            Post,
+            paths::SUBSCRIBE,
+            subscribe_and_grab,
+            Operation::new(
+                TAG,
+                "webmutexSubscribeAndGrab",
+                "Stands in line for a webhook",
+                "Comes with a later version.",
+            )
+            .in_path::<MutexId>("id")
+            .refuses(&[Reason::NotImplemented]),
+        )
+}
+
+/// What even a call without fields may come to: its body is read.
+const READS: &[Reason] = &[Reason::BodyTooLarge, Reason::UnsupportedMediaType];
+
+#[derive(ToSchema)]
+#[schema(as = WebmutexGrab)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct GrabFields {
+    /// Wanted here or in the path.
+    #[schema(value_type = MutexId)]
+    id: Option<String>,
+    /// 100ms to 30d; unless given, and unless the operator set another: no expiry.
+    ttl: Option<Ttl>,
+    /// How long to stand in line, at most 24h; unless given: not at all.
+    wait: Option<Span>,
+    #[schema(value_type = OwnerText)]
+    owner: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = WebmutexRelease)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct ReleaseFields {
+    /// Wanted here or in the path.
+    #[schema(value_type = MutexId)]
+    id: Option<String>,
+    /// What grab answered.
+    #[schema(value_type = GrantTokenText)]
+    token: String,
+}
+
+#[derive(ToSchema)]
+#[schema(as = WebmutexStatus)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct StatusFields {
+    /// Wanted here or in the path.
+    #[schema(value_type = MutexId)]
+    id: Option<String>,
 }
 
 /// `{"status":"fail"}`, with the reason.

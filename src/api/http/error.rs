@@ -11,9 +11,11 @@ use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::paths::{Surface, rest};
 use super::view::{HolderJson, ValueJson};
+use crate::api::openapi::ReasonWord;
 use crate::api::{ApiError, Reason, dialects};
 use crate::core::{HolderView, Invalid, Mismatch};
 use crate::shard::Failure;
@@ -131,21 +133,28 @@ impl IntoResponse for HttpError {
 }
 
 /// The native body of an error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
 pub struct ErrorJson<'a> {
     error: ErrorBody<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ErrorBody<'a> {
+    /// The status.
     code: u16,
+    #[schema(value_type = ReasonWord)]
     reason: &'static str,
+    /// For people to read.
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The field at fault.
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who holds the lock that could not be had.
     holders: Option<Vec<HolderJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// What stands where another revision was expected.
     current: Option<ValueJson>,
 }
 

@@ -6,7 +6,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::fields::ModeWord;
+use crate::api::openapi::{
+    DecimalText, GrantTokenText, LeaseIdText, LockNameText, LockState, MomentText, SecondsNumber,
+    ValueKeyText,
+};
 use crate::api::{GrantTokens, lease_id_text};
 use crate::core::{
     Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView, WallTime,
@@ -33,13 +39,18 @@ pub fn mode_word(mode: Mode) -> &'static str {
 }
 
 /// What everyone in the namespace may see of a grant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Holder)]
 pub struct HolderJson {
     owner: String,
+    #[schema(value_type = DecimalText)]
     fencing_token: String,
+    #[schema(value_type = ModeWord)]
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
+    #[schema(value_type = MomentText)]
     acquire_time: String,
     metadata: BTreeMap<String, String>,
 }
@@ -63,9 +74,12 @@ impl From<&HolderView> for HolderJson {
 }
 
 /// A lock as it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Lock)]
 pub struct LockJson {
+    #[schema(value_type = LockNameText)]
     name: String,
+    #[schema(value_type = LockState)]
     state: &'static str,
     holders: Vec<HolderJson>,
     holder_count: usize,
@@ -91,20 +105,28 @@ impl From<&LockView> for LockJson {
 }
 
 /// A grant as told to its holder: the only place where its grant token is written.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Grant)]
 pub struct GrantJson {
+    #[schema(value_type = LockNameText)]
     lock: String,
+    #[schema(value_type = GrantTokenText)]
     grant_token: String,
+    #[schema(value_type = DecimalText)]
     fencing_token: String,
+    #[schema(value_type = ModeWord)]
     mode: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = LeaseIdText)]
     lease_id: Option<String>,
+    #[schema(value_type = MomentText)]
     acquire_time: String,
 }
 
@@ -127,15 +149,20 @@ impl GrantJson {
 }
 
 /// A shared lease as it stands. Its id is a capability.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Lease)]
 pub struct LeaseJson {
+    #[schema(value_type = LeaseIdText)]
     lease_id: String,
+    #[schema(value_type = SecondsNumber)]
     ttl: f64,
+    #[schema(value_type = SecondsNumber)]
     expires_in: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
+    #[schema(value_type = MomentText)]
     create_time: String,
     grant_count: usize,
     waiter_count: usize,
@@ -163,15 +190,19 @@ impl From<&LeaseView> for LeaseJson {
 
 /// What is under a key: text as it is, anything else as base64; the revision `0` where there is
 /// nothing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Value)]
 pub struct ValueJson {
+    #[schema(value_type = ValueKeyText)]
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
+    #[schema(value_type = DecimalText)]
     revision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
 }
 

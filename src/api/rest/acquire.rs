@@ -2,30 +2,49 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::Post;
 
 use super::{ask, events};
 use crate::api::http::extract::{Caller, Fields, LockPath};
 use crate::api::http::fields::{Count, Metadata, ModeWord, Span, Ttl};
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::GrantJson;
 use crate::api::http::{HttpError, unexpected_answer};
-use crate::api::{AcquireInput, Api, lease_id};
+use crate::api::openapi::{
+    EventStream, LeaseIdText, LockNameText, Operation, OwnerText, RequestIdText, Routes,
+    SharedCount,
+};
+use crate::api::{AcquireInput, Api, Reason, lease_id};
 use crate::core::limits::WAIT_MAX;
 use crate::core::{Acquire, Answer, Command, Hold, LockName, Mode};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcquireRequest {
+    /// 100ms to 30d, 60s unless the operator set another; `none`: no expiry. Not together with `lease`.
     ttl: Option<Ttl>,
+    /// How long to stand in line: at most 24h. Without it: not at all; for a stream: 24h.
     wait: Option<Span>,
+    /// Unless given: EXCLUSIVE.
     mode: Option<ModeWord>,
+    /// The most shared holders that the caller bears, at most 1,000,000; 0: no bound. For SHARED only.
+    #[schema(value_type = SharedCount)]
     max_shared: Option<Count>,
+    /// Who asks.
+    #[schema(value_type = OwnerText)]
     owner: Option<String>,
+    /// What the caller says of itself: at most 4,096 bytes.
     metadata: Option<Metadata>,
+    /// The shared lease that keeps the grant.
+    #[schema(value_type = LeaseIdText)]
     lease: Option<String>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
@@ -65,7 +84,36 @@ pub(super) fn acquire_error(error: impl Into<HttpError>) -> HttpError {
     error.into().rename_field("lease_id", "lease")
 }
 
-pub(super) async fn acquire(
+pub(super) fn routes() -> Routes<Api> {
+    let operation = Operation::new(
+        "locks",
+        "acquireLock",
+        "Takes a lock",
+        "Answers at once, or, with `wait`, when it is the caller's turn. Whoever accepts \
+         `text/event-stream` is told `queued` with its position, and then `granted` or `error`. \
+         Hanging up leaves the line.",
+    );
+    Routes::new().on(
+        Post,
+        paths::ACQUIRE,
+        acquire,
+        operation
+            .in_path::<LockNameText>("name")
+            .body::<AcquireRequest>()
+            .answers::<GrantJson>("The grant, with its token.")
+            .answers_with::<EventStream>(StatusCode::OK, "text/event-stream", "")
+            .grows()
+            .refuses(&[
+                Reason::LockHeld,
+                Reason::WaitTimedOut,
+                Reason::LeaseNotFound,
+                Reason::LeaseExpired,
+                Reason::Cancelled,
+            ]),
+    )
+}
+
+async fn acquire(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,

@@ -7,17 +7,20 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Serialize;
+use utoipa::openapi::path::HttpMethod::Get;
 
 use super::acquire::acquire_error;
 use crate::api::http::extract::{Caller, LockPath};
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::{GrantJson, HolderJson, LockJson, rfc3339};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{EventStream, LockNameText, Operation, Routes};
 use crate::api::{Api, ApiError, Reason};
 use crate::core::{Acquire, Answer, Command, EndCause, LockEvent, LockName, Namespace};
 use crate::shard::{Progress, WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, WatchNews};
@@ -89,8 +92,26 @@ fn change(lock: &LockName, news: &LockEvent) -> Events {
     event(name, &change)
 }
 
+pub(super) fn routes() -> Routes<Api> {
+    let operation = Operation::new(
+        "locks",
+        "watchLock",
+        "Follows a lock",
+        "`state` at first, then `granted`, `released`, `expired`, `revoked` or `forced` for every \
+         change of its holders; `error` ends it.",
+    );
+    Routes::new().on(
+        Get,
+        paths::WATCH,
+        watch,
+        operation
+            .in_path::<LockNameText>("name")
+            .answers_with::<EventStream>(StatusCode::OK, "text/event-stream", "The changes."),
+    )
+}
+
 /// Follows a lock: `state`, then an event for every change of its holders; `error` ends it.
-pub(super) async fn watch(
+async fn watch(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,

@@ -3,28 +3,113 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::locks::RenewResponse;
-use super::page::{PageRequest, page_of};
+use super::page::{LeasePageRequest, PageRequest, page_of};
 use super::{Replied, ask};
 use crate::api::http::extract::{Caller, Fields, LeasePath};
 use crate::api::http::fields::{Metadata, Span};
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::{LeaseJson, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    LeaseIdText, Operation, OwnerText, PageTokenText, RequestIdText, Routes,
+};
 use crate::api::page::after_lease_token;
-use crate::api::{Api, fresh_lease_id, request_id};
+use crate::api::{Api, Reason, fresh_lease_id, request_id};
 use crate::core::{About, Answer, Command, check_ttl};
 
-#[derive(Deserialize)]
+/// The group of these operations.
+const TAG: &str = "leases";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::LEASES,
+            list,
+            Operation::new(
+                TAG,
+                "listLeases",
+                "Lists leases",
+                "In no telling order. For the role `admin`.",
+            )
+            .query::<LeasePageRequest>()
+            .answers::<ListResponse>("A page of leases."),
+        )
+        .on(
+            Post,
+            paths::LEASES,
+            create,
+            Operation::new(
+                TAG,
+                "createLease",
+                "Makes a shared lease",
+                "Grants that hang on it live as long as it does.",
+            )
+            .body::<CreateRequest>()
+            .answers::<LeaseJson>("The lease. Its id is a secret.")
+            .grows(),
+        )
+        .on(
+            Get,
+            paths::LEASE,
+            get,
+            of_lease(
+                "getLease",
+                "Reads a lease",
+                "How much of it is left, and what hangs on it.",
+            )
+            .answers::<LeaseJson>("The lease as it stands."),
+        )
+        .on(
+            Post,
+            paths::LEASE_RENEW,
+            renew,
+            of_lease("renewLease", "Prolongs a lease", "Starts its TTL anew.")
+                .body::<RenewRequest>()
+                .answers::<RenewResponse>("It was prolonged.")
+                .refuses(&[Reason::StorageFull]),
+        )
+        .on(
+            Post,
+            paths::LEASE_REVOKE,
+            revoke,
+            of_lease(
+                "revokeLease",
+                "Ends a lease",
+                "And with it all that hangs on it.",
+            )
+            .body::<RevokeRequest>()
+            .answers::<RevokeResponse>("It was ended."),
+        )
+}
+
+fn of_lease(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description)
+        .in_path::<LeaseIdText>("id")
+        .refuses(&[Reason::LeaseNotFound])
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateLeaseRequest)]
 pub(super) struct CreateRequest {
+    /// 100ms to 30d, 60s unless the operator set another.
     ttl: Option<Span>,
+    /// Who asks.
+    #[schema(value_type = OwnerText)]
     owner: Option<String>,
+    /// What the caller says of itself: at most 4,096 bytes.
     metadata: Option<Metadata>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-pub(super) async fn create(
+async fn create(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(request): Fields<CreateRequest>,
@@ -45,14 +130,17 @@ pub(super) async fn create(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListLeasesResponse)]
 pub(super) struct ListResponse {
     leases: Vec<LeaseJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(page): Fields<PageRequest>,
@@ -78,7 +166,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     LeasePath(id): LeasePath,
@@ -89,11 +177,12 @@ pub(super) async fn get(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RenewLeaseRequest)]
 pub(super) struct RenewRequest {}
 
-pub(super) async fn renew(
+async fn renew(
     State(api): State<Api>,
     Caller(caller): Caller,
     LeasePath(id): LeasePath,
@@ -108,19 +197,24 @@ pub(super) async fn renew(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RevokeLeaseRequest)]
 pub(super) struct RevokeRequest {
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RevokeLeaseResponse)]
 pub(super) struct RevokeResponse {
     revoked: bool,
+    /// How many grants ended with it.
     released: usize,
 }
 
-pub(super) async fn revoke(
+async fn revoke(
     State(api): State<Api>,
     Caller(caller): Caller,
     LeasePath(id): LeasePath,

@@ -3,31 +3,139 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::page::{PageRequest, page_of};
 use super::{Replied, ask, required};
 use crate::api::http::extract::{Caller, Fields, LockPath};
 use crate::api::http::fields::{FencingToken, Span, Ttl};
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::{LockJson, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    GrantTokenText, LockNameText, Operation, PageTokenText, RequestIdText, Routes, SecondsNumber,
+};
 use crate::api::page::after_name_token;
-use crate::api::{Api, fresh_lock_name, request_id};
+use crate::api::{Api, Reason, fresh_lock_name, request_id};
 use crate::core::limits::DESTROY_AFTER_DEFAULT;
 use crate::core::{Answer, Command, LockName, check_destroy_after, check_ttl};
 
-#[derive(Deserialize)]
+/// The group of these operations.
+const TAG: &str = "locks";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::LOCKS,
+            list,
+            Operation::new(
+                TAG,
+                "listLocks",
+                "Lists locks",
+                "In the order of their names. For the role `admin`.",
+            )
+            .query::<PageRequest>()
+            .answers::<ListResponse>("A page of locks."),
+        )
+        .on(
+            Post,
+            paths::LOCKS,
+            reserve,
+            Operation::new(
+                TAG,
+                "reserveLock",
+                "Reserves a lock",
+                "Makes a fresh name that stays known while nobody holds it.",
+            )
+            .body::<ReserveRequest>()
+            .answers::<ReserveResponse>("The name.")
+            .grows(),
+        )
+        .on(
+            Get,
+            paths::LOCK,
+            get,
+            of_lock(
+                "getLock",
+                "Reads a lock",
+                "Who holds it and how many wait. A lock that nobody knows is free.",
+            )
+            .answers::<LockJson>("The lock as it stands."),
+        )
+        .on(
+            Post,
+            paths::RENEW,
+            renew,
+            of_lock(
+                "renewLock",
+                "Prolongs a grant",
+                "Starts its TTL anew; `ttl` sets another.",
+            )
+            .body::<RenewRequest>()
+            .answers::<RenewResponse>("It was prolonged.")
+            .refuses(&[Reason::NotHolder, Reason::StorageFull]),
+        )
+        .on(
+            Post,
+            paths::RELEASE,
+            release,
+            of_lock("releaseLock", "Ends a grant", "The next in line is served.")
+                .body::<ReleaseRequest>()
+                .answers::<ReleaseResponse>("It was released.")
+                .refuses(&[Reason::NotHolder]),
+        )
+        .on(
+            Post,
+            paths::CHECK,
+            check,
+            of_lock(
+                "checkLock",
+                "Asks whether a grant is current",
+                "By its fencing token, so that nobody needs the secret.",
+            )
+            .body::<CheckRequest>()
+            .answers::<CheckResponse>("Whether it is."),
+        )
+        .on(
+            Post,
+            paths::FORCE_RELEASE,
+            force_release,
+            of_lock(
+                "forceReleaseLock",
+                "Ends grants of others",
+                "All of the lock, or the one with the fencing token. For the role `admin`.",
+            )
+            .body::<ForceReleaseRequest>()
+            .answers::<ForceReleaseResponse>("How many were ended.")
+            .refuses(&[Reason::NotHolder, Reason::LockNotFound]),
+        )
+}
+
+fn of_lock(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description).in_path::<LockNameText>("name")
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReserveLockRequest)]
 pub(super) struct ReserveRequest {
+    /// How long it stays known while nobody uses it: 1s to 365d, unless given 30d.
     unused_destroy_timeout: Option<Span>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReserveLockResponse)]
 pub(super) struct ReserveResponse {
+    #[schema(value_type = LockNameText)]
     name: String,
 }
 
-pub(super) async fn reserve(
+async fn reserve(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(request): Fields<ReserveRequest>,
@@ -48,14 +156,17 @@ pub(super) async fn reserve(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListLocksResponse)]
 pub(super) struct ListResponse {
     locks: Vec<LockJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(page): Fields<PageRequest>,
@@ -79,7 +190,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,
@@ -90,21 +201,27 @@ pub(super) async fn get(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RenewLockRequest)]
 pub(super) struct RenewRequest {
+    #[schema(value_type = GrantTokenText, required = true)]
     grant_token: Option<String>,
+    /// The TTL from now on, 100ms to 30d.
+    #[schema(value_type = Span)]
     ttl: Option<Ttl>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RenewResponse {
     pub(super) renewed: bool,
+    /// How much is left; absent: no expiry.
+    #[schema(value_type = SecondsNumber)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) expires_in: Option<f64>,
 }
 
-pub(super) async fn renew(
+async fn renew(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,
@@ -133,19 +250,24 @@ pub(super) async fn renew(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReleaseLockRequest)]
 pub(super) struct ReleaseRequest {
+    #[schema(value_type = GrantTokenText, required = true)]
     grant_token: Option<String>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReleaseLockResponse)]
 pub(super) struct ReleaseResponse {
     released: bool,
 }
 
-pub(super) async fn release(
+async fn release(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,
@@ -164,20 +286,25 @@ pub(super) async fn release(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CheckLockRequest)]
 pub(super) struct CheckRequest {
+    #[schema(required = true)]
     fencing_token: Option<FencingToken>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CheckLockResponse)]
 pub(super) struct CheckResponse {
     current: bool,
+    /// How much is left; absent: no expiry, or not current.
+    #[schema(value_type = SecondsNumber)]
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<f64>,
 }
 
-pub(super) async fn check(
+async fn check(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,
@@ -199,19 +326,22 @@ pub(super) async fn check(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ForceReleaseRequest {
+    /// Unless given: all grants.
     fencing_token: Option<FencingToken>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ForceReleaseResponse {
     released: usize,
 }
 
-pub(super) async fn force_release(
+async fn force_release(
     State(api): State<Api>,
     Caller(caller): Caller,
     LockPath(lock): LockPath,

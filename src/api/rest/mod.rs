@@ -12,40 +12,32 @@ mod values;
 
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::Api;
-use super::http::paths::rest as paths;
 use super::http::{HttpError, method_not_allowed, no_store};
+use super::openapi::Routes;
 use crate::core::{Answer, Command, Namespace};
 
 /// The routes of the native REST API. Each wants an [`Identity`](super::Identity) in the request's
 /// extensions. What no route has is left to the caller's fallback,
 /// [`no_such_path`](super::http::no_such_path).
 pub fn routes(api: Api) -> Router {
-    Router::new()
-        .route(paths::LOCKS, get(locks::list).post(locks::reserve))
-        .route(paths::LOCK, get(locks::get))
-        .route(paths::ACQUIRE, post(acquire::acquire))
-        .route(paths::RENEW, post(locks::renew))
-        .route(paths::RELEASE, post(locks::release))
-        .route(paths::CHECK, post(locks::check))
-        .route(paths::FORCE_RELEASE, post(locks::force_release))
-        .route(paths::WATCH, get(events::watch))
-        .route(paths::LEASES, get(leases::list).post(leases::create))
-        .route(paths::LEASE, get(leases::get))
-        .route(paths::LEASE_RENEW, post(leases::renew))
-        .route(paths::LEASE_REVOKE, post(leases::revoke))
-        .route(paths::VALUES, get(values::list))
-        .route(
-            paths::VALUE,
-            get(values::get).put(values::put).delete(values::delete),
-        )
-        .route(paths::VALUE_WATCH, get(values::watch))
+    described()
+        .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
+}
+
+/// Every route with its description.
+pub fn described() -> Routes<Api> {
+    Routes::new()
+        .merge(locks::routes())
+        .merge(acquire::routes())
+        .merge(events::routes())
+        .merge(leases::routes())
+        .merge(values::routes())
 }
 
 /// What a handler answers as JSON.

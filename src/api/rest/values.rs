@@ -2,9 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Delete, Get, Put};
 
 use super::events::{error_event, event, slow_reader, stream};
 use super::page::{PageRequest, page_of};
@@ -12,21 +15,90 @@ use super::{Replied, ask, required};
 use crate::api::http::extract::{Caller, Fields, ValuePath};
 use crate::api::http::fields::{Base64, Revision, Ttl};
 use crate::api::http::params::VALUE_BODY_BYTES_MAX;
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::{ValueJson, rfc3339};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    DecimalText, EventStream, Operation, PageTokenText, RequestIdText, Routes, ValueKeyText,
+    ValueText,
+};
 use crate::api::page::after_name_token;
-use crate::api::{Api, request_id};
+use crate::api::{Api, Reason, request_id};
 use crate::core::{Answer, Command, ValueBytes, ValueEvent, ValueEventKind, ValueKey, check_ttl};
 use crate::shard::WatchNews;
 
-#[derive(Serialize)]
+/// The group of these operations.
+const TAG: &str = "values";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::VALUES,
+            list,
+            Operation::new(TAG, "listValues", "Lists values", "In the order of their keys.")
+                .query::<PageRequest>()
+                .answers::<ListResponse>("A page of values."),
+        )
+        .on(
+            Get,
+            paths::VALUE,
+            get,
+            of_value("getValue", "Reads a value", "What is under a key, with its revision.")
+                .answers::<ValueJson>("The value.")
+                .refuses(&[Reason::ValueNotFound]),
+        )
+        .on(
+            Put,
+            paths::VALUE,
+            put,
+            of_value(
+                "putValue",
+                "Puts a value",
+                "With `expected_revision` only over that revision. The bytes come as `value` or as `value_base64`.",
+            )
+            .body::<PutRequest>()
+            .answers::<PutResponse>("The new revision.")
+            .grows()
+            .refuses(&[Reason::RevisionMismatch]),
+        )
+        .on(
+            Delete,
+            paths::VALUE,
+            delete,
+            of_value("deleteValue", "Deletes a value", "With `expected_revision` only that revision.")
+                .query::<DeleteRequest>()
+                .answers::<DeleteResponse>("The revision that was deleted.")
+                .refuses(&[Reason::ValueNotFound, Reason::RevisionMismatch]),
+        )
+        .on(
+            Get,
+            paths::VALUE_WATCH,
+            watch,
+            of_value(
+                "watchValue",
+                "Follows a value",
+                "`state` at first, then `put`, `deleted` or `expired` for every change; `error` ends it.",
+            )
+            .answers_with::<EventStream>(StatusCode::OK, "text/event-stream", "The changes."),
+        )
+}
+
+fn of_value(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description).in_path::<ValueKeyText>("key")
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListValuesResponse)]
 pub(super) struct ListResponse {
     values: Vec<ValueJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(page): Fields<PageRequest>,
@@ -49,7 +121,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     ValuePath(key): ValuePath,
@@ -60,13 +132,21 @@ pub(super) async fn get(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PutValueRequest)]
 pub(super) struct PutRequest {
+    /// Text. Either it or `value_base64` is wanted.
+    #[schema(value_type = ValueText)]
     value: Option<String>,
+    /// Any bytes, at most 65,536.
     value_base64: Option<Base64>,
+    /// 100ms to 30d; unless given: no expiry.
     ttl: Option<Ttl>,
+    /// Only over this revision; 0: only where there is no value.
     expected_revision: Option<Revision>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
@@ -85,13 +165,16 @@ impl PutRequest {
 }
 
 /// What a change came to.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PutValueResponse)]
 pub(super) struct PutResponse {
+    #[schema(value_type = ValueKeyText)]
     key: String,
+    #[schema(value_type = DecimalText)]
     revision: String,
 }
 
-pub(super) async fn put(
+async fn put(
     State(api): State<Api>,
     Caller(caller): Caller,
     ValuePath(key): ValuePath,
@@ -116,20 +199,26 @@ pub(super) async fn put(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DeleteValueRequest)]
 pub(super) struct DeleteRequest {
+    /// Only this revision; at least 1.
     expected_revision: Option<Revision>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeleteValueResponse)]
 pub(super) struct DeleteResponse {
     deleted: bool,
+    #[schema(value_type = DecimalText)]
     revision: String,
 }
 
-pub(super) async fn delete(
+async fn delete(
     State(api): State<Api>,
     Caller(caller): Caller,
     ValuePath(key): ValuePath,
@@ -177,7 +266,7 @@ fn change(news: &ValueEvent) -> super::events::Events {
 }
 
 /// Follows what is under a key: `state`, then an event for every change; `error` ends it.
-pub(super) async fn watch(
+async fn watch(
     State(api): State<Api>,
     Caller(caller): Caller,
     ValuePath(key): ValuePath,
