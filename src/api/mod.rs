@@ -4,6 +4,7 @@
 
 pub mod dialects;
 pub mod error;
+pub mod fifo;
 mod grant_token;
 pub mod grpc;
 pub mod http;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast::api::grpc::{self, Health};
 use holdfast::api::{Api, Identity, Role};
 use holdfast::core::Namespace;
+use holdfast::proto::v1::fifo_service_client::FifoServiceClient;
 use holdfast::proto::v1::lease_service_client::LeaseServiceClient;
 use holdfast::proto::v1::lock_service_client::LockServiceClient;
 use holdfast::proto::v1::session_service_client::SessionServiceClient;
@@ -60,6 +61,10 @@ impl Server {
 
     pub async fn locks(&self) -> LockServiceClient<Channel> {
         LockServiceClient::new(self.channel().await)
+    }
+
+    pub async fn fifos(&self) -> FifoServiceClient<Channel> {
+        FifoServiceClient::new(self.channel().await)
     }
 
     pub async fn leases(&self) -> LeaseServiceClient<Channel> {

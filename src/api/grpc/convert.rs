@@ -22,7 +22,11 @@ use crate::core::{
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
 /// A span's field with its bounds.
-struct Span(&'static str, Duration, Duration);
+pub(super) struct Span(
+    pub(super) &'static str,
+    pub(super) Duration,
+    pub(super) Duration,
+);
 
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
@@ -33,7 +37,7 @@ const DESTROY: Span = Span(
 );
 
 /// Reads a span. Those above the bounds pass: the core's own check refuses them.
-fn duration(span: &Span, value: prost_types::Duration) -> Result<Duration, Invalid> {
+pub(super) fn duration(span: &Span, value: prost_types::Duration) -> Result<Duration, Invalid> {
     let Span(field, min, max) = span;
     let value = value.normalized();
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {

@@ -7,6 +7,7 @@ pub mod codec;
 mod convert;
 mod deadline;
 mod error;
+mod fifo;
 mod lease;
 mod lock;
 mod session;
@@ -22,6 +23,7 @@ use tower::Service as _;
 use tower::util::MapResponseLayer;
 
 use self::deadline::Deadline;
+use self::fifo::Fifos;
 use self::lease::Leases;
 use self::lock::Locks;
 use self::session::Sessions;
@@ -29,6 +31,7 @@ use self::value::Values;
 use super::{Api, ApiError, Identity, Reason};
 use crate::core::{Answer, Command, Namespace};
 use crate::proto::DESCRIPTORS;
+use crate::proto::v1::fifo_service_server::{self, FifoServiceServer};
 use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
 use crate::proto::v1::lock_service_server::{self, LockServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
@@ -48,12 +51,13 @@ pub const STREAM_BATCH_MAX: usize = 256;
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
     value_service_server::SERVICE_NAME,
+    fifo_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -96,6 +100,7 @@ pub struct Services {
     leases: LeaseServiceServer<Leases>,
     sessions: SessionServiceServer<Sessions>,
     values: ValueServiceServer<Values>,
+    fifos: FifoServiceServer<Fifos>,
 }
 
 impl Services {
@@ -105,11 +110,13 @@ impl Services {
         let leases = LeaseServiceServer::new(Leases(api.clone()));
         let sessions = SessionServiceServer::new(Sessions(api.clone()));
         let values = ValueServiceServer::new(Values(api.clone()));
+        let fifos = FifoServiceServer::new(Fifos(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
             sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            fifos: fifos.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -139,6 +146,7 @@ impl Services {
             Some((value_service_server::SERVICE_NAME, _)) => {
                 self.values.clone().call(request).await
             }
+            Some((fifo_service_server::SERVICE_NAME, _)) => self.fifos.clone().call(request).await,
             _ => return Err(request),
         };
         match answered {
@@ -167,6 +175,7 @@ pub fn routes(
         .add_service(services.leases)
         .add_service(services.sessions)
         .add_service(services.values)
+        .add_service(services.fifos)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))
