@@ -10,6 +10,11 @@ pub fn after_name_token(last: &str) -> String {
     URL_SAFE_NO_PAD.encode(last)
 }
 
+/// The token of a page that ends with this number.
+pub fn after_number_token(last: u64) -> String {
+    URL_SAFE_NO_PAD.encode(last.to_be_bytes())
+}
+
 /// The token of a page that ends with this lease.
 pub fn after_lease_token(last: LeaseId) -> String {
     URL_SAFE_NO_PAD.encode(last.0.to_be_bytes())
@@ -24,6 +29,13 @@ pub fn after_name<N>(
     read(token, |bytes| {
         let name = String::from_utf8(bytes).ok()?;
         check(&name).is_ok().then_some(name)
+    })
+}
+
+/// Reads the number after which a page begins; an empty token: at the start.
+pub fn after_number(token: &str) -> Result<Option<u64>, Invalid> {
+    read(token, |bytes| {
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
     })
 }
 
@@ -57,6 +69,7 @@ mod tests {
         assert_eq!(name.as_deref(), Some("a/é"));
         let id = LeaseId(0x1234 << 96);
         assert_eq!(after_lease(&after_lease_token(id)).unwrap(), Some(id));
+        assert_eq!(after_number(&after_number_token(7)).unwrap(), Some(7));
     }
 
     #[test]
@@ -72,6 +85,8 @@ mod tests {
             assert_eq!(name.field, "page_token", "{token}");
             let lease = after_lease(token).unwrap_err();
             assert_eq!(lease.field, "page_token", "{token}");
+            let number = after_number(token).unwrap_err();
+            assert_eq!(number.field, "page_token", "{token}");
         }
     }
 }

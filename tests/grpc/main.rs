@@ -4,6 +4,7 @@
 
 mod lease;
 mod lock;
+mod queue;
 mod session;
 mod support;
 mod wire;

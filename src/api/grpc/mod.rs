@@ -9,6 +9,7 @@ mod deadline;
 mod error;
 mod lease;
 mod lock;
+mod queue;
 mod session;
 mod value;
 
@@ -24,6 +25,7 @@ use tower::util::MapResponseLayer;
 use self::deadline::Deadline;
 use self::lease::Leases;
 use self::lock::Locks;
+use self::queue::Queues;
 use self::session::Sessions;
 use self::value::Values;
 use super::{Api, ApiError, Identity, Reason};
@@ -31,6 +33,7 @@ use crate::core::{Answer, Command, Namespace};
 use crate::proto::DESCRIPTORS;
 use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
 use crate::proto::v1::lock_service_server::{self, LockServiceServer};
+use crate::proto::v1::queue_service_server::{self, QueueServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
 use crate::proto::v1::value_service_server::{self, ValueServiceServer};
 
@@ -41,19 +44,20 @@ pub use error::ERROR_DOMAIN;
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// About the most bytes of one page of a listing: clients read up to 4 MiB unless told otherwise.
 pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// The most messages of a session or of KeepAlive that are read before their answers are looked at.
+/// The most messages of a session, of KeepAlive or of a queue's stream that are read before their answers are looked at.
 pub const STREAM_BATCH_MAX: usize = 256;
 /// The most calls of one stream, those that wait in lines not counted, that are without an answer
 /// before no more are read.
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
     value_service_server::SERVICE_NAME,
+    queue_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -96,6 +100,7 @@ pub struct Services {
     leases: LeaseServiceServer<Leases>,
     sessions: SessionServiceServer<Sessions>,
     values: ValueServiceServer<Values>,
+    queues: QueueServiceServer<Queues>,
 }
 
 impl Services {
@@ -105,11 +110,13 @@ impl Services {
         let leases = LeaseServiceServer::new(Leases(api.clone()));
         let sessions = SessionServiceServer::new(Sessions(api.clone()));
         let values = ValueServiceServer::new(Values(api.clone()));
+        let queues = QueueServiceServer::new(Queues(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
             sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            queues: queues.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -139,6 +146,9 @@ impl Services {
             Some((value_service_server::SERVICE_NAME, _)) => {
                 self.values.clone().call(request).await
             }
+            Some((queue_service_server::SERVICE_NAME, _)) => {
+                self.queues.clone().call(request).await
+            }
             _ => return Err(request),
         };
         match answered {
@@ -167,6 +177,7 @@ pub fn routes(
         .add_service(services.leases)
         .add_service(services.sessions)
         .add_service(services.values)
+        .add_service(services.queues)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))
