@@ -161,15 +161,32 @@ impl From<&LeaseView> for LeaseJson {
     }
 }
 
-/// What is under a key: text as it is, anything else as base64; the revision `0` where there is
-/// nothing.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ValueJson {
-    key: String,
+/// Bytes that callers keep: text as it is, anything else as base64. The default is none at all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct BytesJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
+}
+
+impl BytesJson {
+    /// Of these.
+    pub fn new(bytes: &[u8]) -> BytesJson {
+        let text = std::str::from_utf8(bytes).ok();
+        BytesJson {
+            value: text.map(str::to_owned),
+            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+        }
+    }
+}
+
+/// What is under a key; the revision `0` where there is nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ValueJson {
+    key: String,
+    #[serde(flatten)]
+    bytes: BytesJson,
     revision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<f64>,
@@ -191,8 +208,7 @@ impl ValueJson {
     pub fn none(key: &str) -> ValueJson {
         ValueJson {
             key: key.to_owned(),
-            value: None,
-            value_base64: None,
+            bytes: BytesJson::default(),
             revision: "0".to_owned(),
             expires_in: None,
         }
@@ -200,11 +216,9 @@ impl ValueJson {
 
     /// Of a value in parts.
     pub fn of(key: &str, bytes: &[u8], revision: u64, expires_in: Option<f64>) -> ValueJson {
-        let text = std::str::from_utf8(bytes).ok();
         ValueJson {
             key: key.to_owned(),
-            value: text.map(str::to_owned),
-            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+            bytes: BytesJson::new(bytes),
             revision: revision.to_string(),
             expires_in,
         }
