@@ -14,6 +14,7 @@ mod full_disk;
 mod grpc;
 mod http;
 mod http2;
+mod queues;
 mod readme;
 mod restarts;
 mod server;
