@@ -61,9 +61,9 @@ pub struct Identity {
 /// What a caller may do in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Use locks, leases and values.
+    /// Use locks, leases, values and queues.
     Use,
-    /// Also end grants of others, and list locks and leases.
+    /// Also end grants of others, list locks, leases and queues, and remove items of queues.
     Admin,
 }
 

@@ -10,14 +10,14 @@ pub fn after_name_token(last: &str) -> String {
     URL_SAFE_NO_PAD.encode(last)
 }
 
-/// The token of a page that ends with this lease.
-pub fn after_lease_token(last: LeaseId) -> String {
-    URL_SAFE_NO_PAD.encode(last.0.to_be_bytes())
-}
-
 /// The token of a page that ends with this number.
 pub fn after_number_token(last: u64) -> String {
     URL_SAFE_NO_PAD.encode(last.to_be_bytes())
+}
+
+/// The token of a page that ends with this lease.
+pub fn after_lease_token(last: LeaseId) -> String {
+    URL_SAFE_NO_PAD.encode(last.0.to_be_bytes())
 }
 
 /// Reads the name or key after which a page begins, one that `check` lets pass; an empty token: at
@@ -32,17 +32,17 @@ pub fn after_name<N>(
     })
 }
 
-/// Reads the lease after which a page begins; an empty token: at the start.
-pub fn after_lease(token: &str) -> Result<Option<LeaseId>, Invalid> {
-    read(token, |bytes| {
-        Some(LeaseId(u128::from_be_bytes(bytes.try_into().ok()?)))
-    })
-}
-
 /// Reads the number after which a page begins; an empty token: at the start.
 pub fn after_number(token: &str) -> Result<Option<u64>, Invalid> {
     read(token, |bytes| {
         Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    })
+}
+
+/// Reads the lease after which a page begins; an empty token: at the start.
+pub fn after_lease(token: &str) -> Result<Option<LeaseId>, Invalid> {
+    read(token, |bytes| {
+        Some(LeaseId(u128::from_be_bytes(bytes.try_into().ok()?)))
     })
 }
 

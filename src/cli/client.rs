@@ -20,6 +20,7 @@ use crate::api::Reason;
 use crate::core::Invalid;
 use crate::proto::v1::lease_service_client::LeaseServiceClient;
 use crate::proto::v1::lock_service_client::LockServiceClient;
+use crate::proto::v1::queue_service_client::QueueServiceClient;
 use crate::proto::v1::value_service_client::ValueServiceClient;
 
 /// The port of a server whose address names none.
@@ -166,12 +167,32 @@ impl Client {
         ValueServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
+    /// The queue service.
+    pub fn queues(&self) -> QueueServiceClient<AuthorizedChannel> {
+        QueueServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Awaits the answer of a call that doesn't stand in line, for at most `--timeout`.
     pub async fn ask<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CliError> {
-        match tokio::time::timeout(self.timeout, call).await {
+        self.ask_waiting(Duration::ZERO, call).await
+    }
+
+    /// Awaits the answer of a call that the server may hold for so long, for that and `--timeout`.
+    pub async fn ask_waiting<T>(
+        &self,
+        wait: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, CliError> {
+        let timeout = self.timeout.saturating_add(wait);
+        match tokio::time::timeout(timeout, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             // Only a failure on this side of the wire has a source.
             Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
@@ -179,7 +200,7 @@ impl Client {
             }
             Ok(Err(status)) => Err(self.error(&status)),
             Err(_) => {
-                let message = format!("{} did not answer in {:?}", self.addr, self.timeout);
+                let message = format!("{} did not answer in {timeout:?}", self.addr);
                 Err(CliError::new(Reason::Unavailable, message).of_unknown_outcome())
             }
         }

@@ -12,6 +12,7 @@ use tonic_types::StatusExt as _;
 
 use crate::api::Reason;
 use crate::core::Invalid;
+use crate::proto::v1::CallError;
 
 /// What the exit code of a client command says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Exit {
     Internal = 70,
     /// The answer could not be written.
     Output = 74,
-    /// The lock could not be had: it is held, or was not granted in time.
+    /// The lock could not be had: it is held, or was not granted in time. Or no item came in time.
     NotAcquired = 75,
     /// The API token is missing, unknown or not good for this.
     Denied = 77,
@@ -45,7 +46,7 @@ pub const EXIT_CODES: &str = "Exit codes:
   69   the server can't be reached, or can't serve now
   70   a defect, here or in the server
   74   the answer could not be written
-  75   the lock could not be had: it is held, or was not granted in time
+  75   the lock could not be had: it is held, or was not granted in time; the queue had no item
   77   the API token is missing, unknown or not good for this
   130  interrupted while waiting (143: terminated)";
 
@@ -159,11 +160,30 @@ impl CliError {
         }
     }
 
-    /// Adds that nobody knows whether the call was done.
-    pub fn of_unknown_outcome(mut self) -> CliError {
-        self.message
-            .push_str("; whether the call was done is not known");
+    /// What became of one of many calls on a stream.
+    pub fn from_call(error: CallError) -> CliError {
+        let reason = Reason::ALL.iter().find(|r| r.as_str() == error.reason);
+        CliError {
+            field: Some(error.field).filter(|field| !field.is_empty()),
+            ..CliError::new(reason.copied().unwrap_or(Reason::Internal), error.message)
+        }
+    }
+
+    /// Says in front where it happened.
+    pub fn at(mut self, place: &str) -> CliError {
+        self.message = format!("{place}: {}", self.message);
         self
+    }
+
+    /// Says more behind.
+    pub fn adding(mut self, more: &str) -> CliError {
+        self.message.push_str(more);
+        self
+    }
+
+    /// Adds that nobody knows whether the call was done.
+    pub fn of_unknown_outcome(self) -> CliError {
+        self.adding("; whether the call was done is not known")
     }
 
     /// The error as JSON, in the shape of the REST API's errors.

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::error::CliError;
 use crate::api::http::duration::parse_duration;
 use crate::core::Invalid;
+use crate::core::limits::VALUE_BYTES_MAX;
 
 /// A grant token or lease id on standard input is longer than this only by mistake.
 const STDIN_SECRET_BYTES_MAX: u64 = 4096;
@@ -46,6 +47,35 @@ pub fn secret_or_stdin(field: &'static str, argument: &SecretString) -> Result<S
     let read = read_secret(io::stdin().lock(), STDIN_SECRET_BYTES_MAX)
         .map_err(|error| Invalid::new(field, format!("cannot be read from stdin: {error}")))?;
     Ok(read.expose_secret().to_owned())
+}
+
+/// Reads a value, and little of what lies behind the largest one.
+pub fn read_value(input: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = VALUE_BYTES_MAX as u64 + 1;
+    input.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks what was read as a value: it must not be sent in vain, and what lies behind the bound was
+/// never read.
+pub fn value(read: Result<Vec<u8>, String>) -> Result<Vec<u8>, CliError> {
+    let bytes = read.map_err(|expected| Invalid::new("value", expected))?;
+    if bytes.len() > VALUE_BYTES_MAX {
+        let expected = format!("must have at most {VALUE_BYTES_MAX} bytes, has more");
+        return Err(Invalid::new("value", expected).into());
+    }
+    Ok(bytes)
+}
+
+/// The value that an argument gives: itself, or what stands on standard input where it is `-` or
+/// missing.
+pub fn value_or_stdin(argument: Option<String>) -> Result<Vec<u8>, CliError> {
+    value(match argument {
+        Some(text) if text != "-" => Ok(text.into_bytes()),
+        _ => read_value(io::stdin().lock())
+            .map_err(|error| format!("cannot be read from stdin: {error}")),
+    })
 }
 
 /// Reads a duration such as `30s`, `1h45m`, `1.5h`, `300ms`, `2d` or `0`.

@@ -11,6 +11,7 @@ mod lease;
 mod listing;
 mod lock;
 mod output;
+mod queue;
 mod serve;
 mod signal;
 mod token;
@@ -43,6 +44,8 @@ enum Command {
     Lease(lease::LeaseArgs),
     /// Keep small values under keys, and change them atomically
     Value(value::ValueArgs),
+    /// Put items in line, and take each once
+    Queue(queue::QueueArgs),
     /// Make, list and revoke the API tokens of a server on this machine
     Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),
+        Command::Queue(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

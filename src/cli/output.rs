@@ -32,10 +32,25 @@ impl Output {
 
     /// Prints a line, or several, as they are.
     pub fn text(self, text: &str) -> Result<(), CliError> {
+        self.line(text.as_bytes())
+    }
+
+    /// Prints bytes and a line break.
+    pub fn line(self, bytes: &[u8]) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
-        writeln!(out, "{text}")
+        out.write_all(bytes)
+            .and_then(|()| out.write_all(b"\n"))
             .and_then(|()| out.flush())
             .map_err(|error| CliError::output(&error))
+    }
+
+    /// Prints what somebody kept, byte for byte.
+    pub fn bytes(self, mut bytes: Vec<u8>) -> Result<(), CliError> {
+        // A file gets exactly what was kept; a terminal gets its prompt on a line of its own.
+        if io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        super::print(&bytes).map_err(|error| CliError::output(&error))
     }
 
     /// Prints news that are no answer.

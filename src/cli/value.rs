@@ -1,7 +1,6 @@
 //! `holdfast value`: small values under keys, changed atomically.
 
 use std::fmt::{self, Display};
-use std::io::{self, IsTerminal as _, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,7 +16,6 @@ use super::views;
 use crate::api::Reason;
 use crate::api::http::view::ValueJson;
 use crate::core::Invalid;
-use crate::core::limits::VALUE_BYTES_MAX;
 use crate::proto::v1::watch_value_response::Event;
 use crate::proto::v1::{
     self, CompareAndSetValueRequest, DeleteValueRequest, GetValueRequest, ListValuesRequest,
@@ -170,12 +168,7 @@ async fn get(client: &Client, output: Output, args: GetArgs) -> Result<(), CliEr
     if output.json {
         return output.answer(&Kept::from(value));
     }
-    let mut bytes = value.value;
-    // A file gets exactly what was put; a terminal gets its prompt on a line of its own.
-    if io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
-        bytes.push(b'\n');
-    }
-    super::print(&bytes).map_err(|error| CliError::output(&error))
+    output.bytes(value.value)
 }
 
 async fn put(client: &Client, output: Output, args: PutArgs) -> Result<(), CliError> {
@@ -275,28 +268,12 @@ async fn watch(client: &Client, output: Output, args: WatchArgs) -> Result<(), C
 
 /// The value that the arguments give.
 fn read_value(argument: Option<String>, file: Option<PathBuf>) -> Result<Vec<u8>, CliError> {
-    let read = match (argument, file) {
-        (_, Some(path)) => std::fs::File::open(&path)
-            .and_then(read_bytes)
-            .map_err(|error| format!("cannot read {}: {error}", path.display())),
-        (Some(text), None) if text != "-" => Ok(text.into_bytes()),
-        (_, None) => read_bytes(io::stdin().lock())
-            .map_err(|error| format!("cannot be read from stdin: {error}")),
+    let Some(path) = file else {
+        return input::value_or_stdin(argument);
     };
-    let bytes = read.map_err(|expected| Invalid::new("value", expected))?;
-    // It must not be sent in vain, and what lies behind the bound was never read.
-    if bytes.len() > VALUE_BYTES_MAX {
-        let expected = format!("must have at most {VALUE_BYTES_MAX} bytes, has more");
-        return Err(Invalid::new("value", expected).into());
-    }
-    Ok(bytes)
-}
-
-fn read_bytes(input: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = VALUE_BYTES_MAX as u64 + 1;
-    input.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = std::fs::File::open(&path).and_then(input::read_value);
+    let read = read.map_err(|error| format!("cannot read {}: {error}", path.display()));
+    input::value(read)
 }
 
 /// Reads a revision.

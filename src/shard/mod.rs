@@ -12,6 +12,7 @@
 //! way round, and nobody is woken under either.
 
 mod call;
+mod calls;
 mod clock;
 mod commit;
 mod news;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use call::Slot;
 pub use call::{Call, Outcome, Progress};
+pub use calls::Calls;
 use news::{Amends, Caller};
 use session::Outbox;
 pub use session::{SESSION_NEWS_MAX, SESSION_WAITING_MAX, Session, SessionNews};
@@ -169,6 +171,11 @@ impl Shard {
         self.tell(namespace, Command::Webhook(report));
     }
 
+    /// For a stream that makes many calls, each of which the rules answer at once.
+    pub fn calls(&self, namespace: &Namespace) -> Calls {
+        Calls::new(self.clone(), namespace)
+    }
+
     /// Opens a session. Its first news are [`SessionNews::Opened`], or [`SessionNews::Ended`].
     pub fn open_session(&self, namespace: &Namespace, lease: SessionLease) -> Session {
         let outbox = Arc::new(Outbox::new(namespace));
@@ -254,6 +261,18 @@ impl Shard {
                 } else {
                     work.submit(id, namespace, command, caller, has_room);
                 }
+            }
+        });
+    }
+
+    fn submit_calls(&self, outbox: &Arc<Outbox>, calls: Vec<(u64, Command)>, grows: bool) {
+        let inner = self.inner();
+        let has_room = !grows || inner.store.has_room(inner.id);
+        inner.enter(|work| {
+            for (number, command) in calls {
+                let id = work.next_call();
+                let caller = Caller::SessionCall(outbox.clone(), number);
+                work.submit(id, outbox.namespace(), command, caller, has_room);
             }
         });
     }

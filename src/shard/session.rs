@@ -51,11 +51,14 @@ pub(super) struct Outbox {
     state: Mutex<OutboxState>,
 }
 
+/// Calls that wait in a line, by the session's number.
+type Waiting = HashMap<u64, CallId, foldhash::fast::RandomState>;
+
 #[derive(Default)]
 struct OutboxState {
     news: Vec<SessionNews>,
     /// Calls that wait in a line, by the session's number.
-    waiting: HashMap<u64, CallId, foldhash::fast::RandomState>,
+    waiting: Waiting,
     reader: Option<Waker>,
     gone: bool,
 }
@@ -89,6 +92,31 @@ impl Outbox {
         }
         state.news.push(news);
         Reached::Reader(state.reader.take())
+    }
+
+    /// Swaps the unread news, at least one, into `into`, which must be empty.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, into: &mut Vec<SessionNews>) -> Poll<()> {
+        let mut state = lock(&self.state);
+        if state.news.is_empty() {
+            let replaced = replace_waker(&mut state.reader, cx);
+            drop(state);
+            drop(replaced);
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut state.news, into);
+        Poll::Ready(())
+    }
+
+    /// Nobody reads any more. Returns what was not read, and which calls wait.
+    pub(super) fn close(&self) -> (Vec<SessionNews>, Waiting) {
+        let mut state = lock(&self.state);
+        state.gone = true;
+        let waker = state.reader.take();
+        let news = std::mem::take(&mut state.news);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(waker);
+        (news, waiting)
     }
 
     pub(super) fn waits(&self, number: u64, call: CallId) {
@@ -139,15 +167,7 @@ impl Session {
 
     /// Swaps the unread news, at least one, into `into`, which must be empty.
     pub fn poll_news(&self, cx: &mut Context<'_>, into: &mut Vec<SessionNews>) -> Poll<()> {
-        let mut state = lock(&self.outbox.state);
-        if state.news.is_empty() {
-            let replaced = replace_waker(&mut state.reader, cx);
-            drop(state);
-            drop(replaced);
-            return Poll::Pending;
-        }
-        std::mem::swap(&mut state.news, into);
-        Poll::Ready(())
+        self.outbox.poll(cx, into)
     }
 
     /// Takes back news that were fetched and can't be told: dropping the session gives the grants
@@ -166,16 +186,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (news, waiting, waker) = {
-            let mut state = lock(&self.outbox.state);
-            state.gone = true;
-            (
-                std::mem::take(&mut state.news),
-                std::mem::take(&mut state.waiting),
-                state.reader.take(),
-            )
-        };
-        drop(waker);
+        let (news, waiting) = self.outbox.close();
         let cancels = waiting.into_values().chain([self.id]);
         let cancels = cancels.map(|call| Command::Cancel { call });
         let give_backs = news.into_iter().filter_map(|news| match news {

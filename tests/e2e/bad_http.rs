@@ -448,6 +448,18 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("/v1/acquire/x", &["GET", "POST"]),
         ("/v1/heartbeat/x", &["GET", "POST"]),
         ("/v1/release/x", &["GET", "POST"]),
+        ("/api/v1/queues", &["GET"]),
+        ("/api/v1/queues/x", &["GET", "PUT", "DELETE"]),
+        ("/api/v1/queues/x/enqueue", &["POST"]),
+        ("/api/v1/queues/x/dequeue", &["POST"]),
+        ("/api/v1/queues/x/consume", &["POST"]),
+        ("/api/v1/queues/x/ack", &["POST"]),
+        ("/api/v1/queues/x/return", &["POST"]),
+        ("/api/v1/queues/x/extend", &["POST"]),
+        ("/api/v1/queues/x/items", &["GET"]),
+        ("/api/v1/queues/x/length", &["GET"]),
+        ("/api/v1/queues/x/purge", &["POST"]),
+        ("/api/v1/queues/x/redrive", &["POST"]),
         ("/livez", &["GET"]),
         ("/readyz", &["GET"]),
     ];
@@ -474,7 +486,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 async fn a_bad_page_is_refused() {
     let mut server = Server::memory();
     let addr = server.addr;
-    for list in ["locks", "leases"] {
+    for list in ["locks", "leases", "queues"] {
         for (query, field) in [
             ("page_size=1001", "page_size"),
             ("page_size=-1", "page_size"),

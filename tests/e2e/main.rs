@@ -15,6 +15,7 @@ mod grpc;
 mod http;
 mod http2;
 mod openapi;
+mod queues;
 mod readme;
 mod restarts;
 mod server;

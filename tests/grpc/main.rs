@@ -5,6 +5,7 @@
 mod fifo;
 mod lease;
 mod lock;
+mod queue;
 mod session;
 mod support;
 mod wire;

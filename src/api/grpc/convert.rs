@@ -11,13 +11,13 @@ use super::PAGE_BYTES_MAX;
 use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token};
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
-    DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX,
-    TTL_MIN, WAIT_MAX,
+    ACK_TIMEOUT_MAX, ACK_TIMEOUT_MIN, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN,
+    LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
     About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
-    LeaseView, LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_destroy_after,
-    check_page_size, check_ttl,
+    LeaseView, LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_ack_timeout,
+    check_destroy_after, check_page_size, check_ttl, check_wait,
 };
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
@@ -30,6 +30,7 @@ pub(super) struct Span(
 
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
+const ACK_TIMEOUT: Span = Span("ack_timeout", ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
 const DESTROY: Span = Span(
     "unused_destroy_timeout",
     DESTROY_AFTER_MIN,
@@ -52,6 +53,22 @@ pub(super) fn duration(span: &Span, value: prost_types::Duration) -> Result<Dura
 pub(super) fn ttl(value: Option<prost_types::Duration>) -> Result<Option<Duration>, Invalid> {
     value
         .map(|value| duration(&TTL, value).and_then(check_ttl))
+        .transpose()
+}
+
+/// Checks how long to wait; absent stands for not at all.
+pub(super) fn wait(value: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
+    value.map_or(Ok(Duration::ZERO), |value| {
+        duration(&WAIT, value).and_then(check_wait)
+    })
+}
+
+/// Checks the time to acknowledge an item.
+pub(super) fn ack_timeout(
+    value: Option<prost_types::Duration>,
+) -> Result<Option<Duration>, Invalid> {
+    value
+        .map(|value| duration(&ACK_TIMEOUT, value).and_then(check_ack_timeout))
         .transpose()
 }
 

@@ -299,6 +299,7 @@ fn create_ticket(request: CreateTicketRequest) -> Result<FifoCommand, Invalid> {
         lenient: false,
         about: About::new(&request.owner, request.metadata)?,
         request_id: request_id(&request.request_id)?,
+        subscribe: None,
     })
 }
 

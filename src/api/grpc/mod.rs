@@ -10,6 +10,7 @@ mod error;
 mod fifo;
 mod lease;
 mod lock;
+mod queue;
 mod session;
 mod value;
 
@@ -26,6 +27,7 @@ use self::deadline::Deadline;
 use self::fifo::Fifos;
 use self::lease::Leases;
 use self::lock::Locks;
+use self::queue::Queues;
 use self::session::Sessions;
 use self::value::Values;
 use super::{Api, ApiError, Identity, Reason};
@@ -34,6 +36,7 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::v1::fifo_service_server::{self, FifoServiceServer};
 use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
 use crate::proto::v1::lock_service_server::{self, LockServiceServer};
+use crate::proto::v1::queue_service_server::{self, QueueServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
 use crate::proto::v1::value_service_server::{self, ValueServiceServer};
 
@@ -44,20 +47,21 @@ pub use error::ERROR_DOMAIN;
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// About the most bytes of one page of a listing: clients read up to 4 MiB unless told otherwise.
 pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// The most messages of a session or of KeepAlive that are read before their answers are looked at.
+/// The most messages of a session, of KeepAlive or of a queue's stream that are read before their answers are looked at.
 pub const STREAM_BATCH_MAX: usize = 256;
 /// The most calls of one stream, those that wait in lines not counted, that are without an answer
 /// before no more are read.
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
     value_service_server::SERVICE_NAME,
     fifo_service_server::SERVICE_NAME,
+    queue_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -101,6 +105,7 @@ pub struct Services {
     sessions: SessionServiceServer<Sessions>,
     values: ValueServiceServer<Values>,
     fifos: FifoServiceServer<Fifos>,
+    queues: QueueServiceServer<Queues>,
 }
 
 impl Services {
@@ -111,12 +116,14 @@ impl Services {
         let sessions = SessionServiceServer::new(Sessions(api.clone()));
         let values = ValueServiceServer::new(Values(api.clone()));
         let fifos = FifoServiceServer::new(Fifos(api.clone()));
+        let queues = QueueServiceServer::new(Queues(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
             sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
             fifos: fifos.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            queues: queues.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -147,6 +154,9 @@ impl Services {
                 self.values.clone().call(request).await
             }
             Some((fifo_service_server::SERVICE_NAME, _)) => self.fifos.clone().call(request).await,
+            Some((queue_service_server::SERVICE_NAME, _)) => {
+                self.queues.clone().call(request).await
+            }
             _ => return Err(request),
         };
         match answered {
@@ -176,6 +186,7 @@ pub fn routes(
         .add_service(services.sessions)
         .add_service(services.values)
         .add_service(services.fifos)
+        .add_service(services.queues)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))

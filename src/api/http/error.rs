@@ -206,6 +206,8 @@ pub async fn no_such_path(uri: Uri) -> Response {
         HttpError::invalid("lock", "must have 1 to 512 bytes, has 0")
     } else if nameless(rest::VALUE_PREFIX) {
         HttpError::invalid("key", "must have 1 to 512 bytes, has 0")
+    } else if nameless(rest::QUEUE_PREFIX) {
+        HttpError::invalid("queue", "must have 1 to 512 bytes, has 0")
     } else {
         ApiError::new(Reason::NoSuchPath, "nothing is served under this path").into()
     };

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::error::HttpError;
 use super::params::{BODY_BYTES_MAX, Params};
 use crate::api::{ApiError, Identity, Reason, lease_id};
-use crate::core::{LeaseId, LockName, ValueKey};
+use crate::core::{LeaseId, LockName, QueueName, ValueKey};
 
 /// Who calls, as the authentication layer found.
 #[derive(Clone, Debug)]
@@ -63,6 +63,19 @@ impl<S: Send + Sync> FromRequestParts<S> for ValuePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         let key = captured(parts, state, "key").await?.unwrap_or_default();
         Ok(ValuePath(ValueKey::new(&key)?))
+    }
+}
+
+/// The queue that the path names.
+#[derive(Clone, Debug)]
+pub struct QueuePath(pub QueueName);
+
+impl<S: Send + Sync> FromRequestParts<S> for QueuePath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let name = captured(parts, state, "queue").await?.unwrap_or_default();
+        Ok(QueuePath(QueueName::new(&name)?))
     }
 }
 

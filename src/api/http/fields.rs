@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::duration::{duration_from_seconds, parse_duration};
-use crate::core::Mode;
+use crate::core::limits::DELIVERIES_MAX_MAX;
+use crate::core::{Mode, Part};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -45,6 +46,14 @@ pub struct FencingToken(pub u64);
 /// 0 stands for no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);
+
+/// How many deliveries an item may have: a whole number of at least 1, or `none` for any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deliveries(pub Option<u32>);
+
+/// `ready`, `delivered` or `dead`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartWord(pub Part);
 
 /// Bytes in standard base64, with or without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +98,24 @@ fn read_count(value: &Value) -> Result<u32, String> {
         _ => None,
     }
     .ok_or_else(|| "must be a whole number, 0 to 4294967295".to_owned())
+}
+
+fn read_deliveries(value: &Value) -> Result<Option<u32>, String> {
+    if value.as_str() == Some("none") {
+        return Ok(None);
+    }
+    let number = read_count(value).ok().filter(|number| *number > 0);
+    let expected = || format!("must be `none`, or a whole number, 1 to {DELIVERIES_MAX_MAX}");
+    number.map(Some).ok_or_else(expected)
+}
+
+fn read_part(value: &Value) -> Result<Part, String> {
+    match value.as_str() {
+        Some("ready") => Ok(Part::Ready),
+        Some("delivered") => Ok(Part::Delivered),
+        Some("dead") => Ok(Part::Dead),
+        _ => Err("must be ready, delivered or dead".to_owned()),
+    }
 }
 
 fn read_fencing_token(value: &Value) -> Result<u64, String> {
@@ -161,6 +188,8 @@ deserialize_with! {
     Count, read_count, Count;
     FencingToken, read_fencing_token, FencingToken;
     Revision, read_revision, Revision;
+    Deliveries, read_deliveries, Deliveries;
+    PartWord, read_part, PartWord;
     Base64, read_base64, Base64;
     ModeWord, read_mode, ModeWord;
     Metadata, read_metadata, Metadata;
@@ -189,6 +218,10 @@ mod tests {
         assert_eq!(read_fencing_token(&json!(7)), Ok(7));
         assert_eq!(read_revision(&json!("0")), Ok(0));
         assert_eq!(read_revision(&json!(7)), Ok(7));
+        assert_eq!(read_deliveries(&json!("none")), Ok(None));
+        assert_eq!(read_deliveries(&json!("3")), Ok(Some(3)));
+        assert_eq!(read_deliveries(&json!(3)), Ok(Some(3)));
+        assert_eq!(read_part(&json!("dead")), Ok(Part::Dead));
         assert_eq!(read_base64(&json!("/w==")), Ok(vec![255]));
         assert_eq!(read_base64(&json!("/w")), Ok(vec![255]));
         assert_eq!(read_mode(&json!("shared")), Ok(Mode::Shared));
@@ -232,6 +265,12 @@ mod tests {
         }
         for value in [json!(-1), json!("x"), json!(1.5), json!("+1")] {
             assert!(read_revision(&value).is_err(), "{value}");
+        }
+        for value in [json!(0), json!("0"), json!(-1), json!("never"), json!(1.5)] {
+            assert!(read_deliveries(&value).is_err(), "{value}");
+        }
+        for value in [json!("READY"), json!(1), json!("")] {
+            assert!(read_part(&value).is_err(), "{value}");
         }
         for value in [json!("!"), json!(1), json!("a")] {
             assert!(read_base64(&value).is_err(), "{value}");

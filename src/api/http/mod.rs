@@ -8,6 +8,7 @@ pub mod extract;
 pub mod fields;
 pub mod params;
 pub mod paths;
+pub mod queue;
 pub mod view;
 
 pub use error::{

@@ -28,6 +28,32 @@ pub mod rest {
     pub const VALUE_WATCH: &str = "/api/v1/values/{key}/watch";
     /// What stands before a value's key.
     pub const VALUE_PREFIX: &str = "/api/v1/values/";
+    /// Lists queues.
+    pub const QUEUES: &str = "/api/v1/queues";
+    /// Reads, configures and deletes a queue; `{queue}` is its name, percent-encoded.
+    pub const QUEUE: &str = "/api/v1/queues/{queue}";
+    /// Puts an item in line.
+    pub const ENQUEUE: &str = "/api/v1/queues/{queue}/enqueue";
+    /// Takes an item.
+    pub const DEQUEUE: &str = "/api/v1/queues/{queue}/dequeue";
+    /// Takes items as they come.
+    pub const CONSUME: &str = "/api/v1/queues/{queue}/consume";
+    /// Says that an item has been dealt with.
+    pub const ACK: &str = "/api/v1/queues/{queue}/ack";
+    /// Gives an item back.
+    pub const RETURN: &str = "/api/v1/queues/{queue}/return";
+    /// Starts the time to acknowledge an item anew.
+    pub const EXTEND: &str = "/api/v1/queues/{queue}/extend";
+    /// Reads items without taking them.
+    pub const ITEMS: &str = "/api/v1/queues/{queue}/items";
+    /// Tells how many items wait.
+    pub const LENGTH: &str = "/api/v1/queues/{queue}/length";
+    /// Removes items.
+    pub const PURGE: &str = "/api/v1/queues/{queue}/purge";
+    /// Puts dead letters back in line.
+    pub const REDRIVE: &str = "/api/v1/queues/{queue}/redrive";
+    /// What stands before a queue's name.
+    pub const QUEUE_PREFIX: &str = "/api/v1/queues/";
     /// Makes and lists leases.
     pub const LEASES: &str = "/api/v1/leases";
     /// Reads a lease.

@@ -188,17 +188,35 @@ impl From<&LeaseView> for LeaseJson {
     }
 }
 
-/// What is under a key: text as it is, anything else as base64; the revision `0` where there is
-/// nothing.
+/// Bytes that callers keep: text as it is, anything else as base64. The default is none at all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = Bytes)]
+pub struct BytesJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<String>,
+}
+
+impl BytesJson {
+    /// Of these.
+    pub fn new(bytes: &[u8]) -> BytesJson {
+        let text = std::str::from_utf8(bytes).ok();
+        BytesJson {
+            value: text.map(str::to_owned),
+            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+        }
+    }
+}
+
+/// What is under a key; the revision `0` where there is nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Value)]
 pub struct ValueJson {
     #[schema(value_type = ValueKeyText)]
     key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value_base64: Option<String>,
+    #[serde(flatten)]
+    bytes: BytesJson,
     #[schema(value_type = DecimalText)]
     revision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,8 +240,7 @@ impl ValueJson {
     pub fn none(key: &str) -> ValueJson {
         ValueJson {
             key: key.to_owned(),
-            value: None,
-            value_base64: None,
+            bytes: BytesJson::default(),
             revision: "0".to_owned(),
             expires_in: None,
         }
@@ -231,11 +248,9 @@ impl ValueJson {
 
     /// Of a value in parts.
     pub fn of(key: &str, bytes: &[u8], revision: u64, expires_in: Option<f64>) -> ValueJson {
-        let text = std::str::from_utf8(bytes).ok();
         ValueJson {
             key: key.to_owned(),
-            value: text.map(str::to_owned),
-            value_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+            bytes: BytesJson::new(bytes),
             revision: revision.to_string(),
             expires_in,
         }

@@ -5,19 +5,24 @@
 
 mod acquire;
 mod events;
+mod items;
 mod leases;
 mod locks;
 mod page;
+mod queues;
 mod values;
+
+use std::time::Duration;
 
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::{Json, Router};
 
 use super::Api;
+use super::http::fields::{Base64, Ttl};
 use super::http::{HttpError, method_not_allowed, no_store};
 use super::openapi::Routes;
-use crate::core::{Answer, Command, Namespace};
+use crate::core::{Answer, Command, Namespace, ValueBytes, check_ttl};
 
 /// The routes of the native REST API. Each wants an [`Identity`](super::Identity) in the request's
 /// extensions. What no route has is left to the caller's fallback,
@@ -25,6 +30,7 @@ use crate::core::{Answer, Command, Namespace};
 pub fn routes(api: Api) -> Router {
     described()
         .into_router()
+        .merge(undescribed())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
@@ -40,6 +46,29 @@ pub fn described() -> Routes<Api> {
         .merge(values::routes())
 }
 
+fn undescribed() -> Router<Api> {
+    use super::http::paths::rest as paths;
+    use axum::routing::{get, post};
+    Router::new()
+        .route(paths::QUEUES, get(queues::list))
+        .route(
+            paths::QUEUE,
+            get(queues::get)
+                .put(queues::configure)
+                .delete(queues::delete),
+        )
+        .route(paths::LENGTH, get(queues::length))
+        .route(paths::PURGE, post(queues::purge))
+        .route(paths::REDRIVE, post(queues::redrive))
+        .route(paths::ITEMS, get(items::peek))
+        .route(paths::ENQUEUE, post(items::enqueue))
+        .route(paths::DEQUEUE, post(items::dequeue))
+        .route(paths::CONSUME, post(items::consume))
+        .route(paths::ACK, post(items::acknowledge))
+        .route(paths::RETURN, post(items::give_back))
+        .route(paths::EXTEND, post(items::extend))
+}
+
 /// What a handler answers as JSON.
 type Replied<T> = Result<Json<T>, HttpError>;
 
@@ -47,6 +76,27 @@ type Replied<T> = Result<Json<T>, HttpError>;
 async fn ask(api: &Api, namespace: &Namespace, command: Command) -> Result<Answer, HttpError> {
     let call = api.shard(namespace).call(namespace, command);
     Ok(call.outcome().await?)
+}
+
+/// The bytes to keep, which a request gives as text or as base64.
+fn value_bytes(value: Option<String>, base64: Option<Base64>) -> Result<ValueBytes, HttpError> {
+    match (value, base64) {
+        (Some(_), Some(_)) => {
+            let expected = "leave it out, or else `value_base64`";
+            Err(HttpError::invalid("value", expected))
+        }
+        (None, Some(Base64(bytes))) => Ok(ValueBytes::new(bytes)
+            .map_err(|error| HttpError::from(error).rename_field("value", "value_base64"))?),
+        (value, None) => Ok(ValueBytes::new(required("value", value)?)?),
+    }
+}
+
+/// The TTL of what is kept; `None`: it stays.
+fn kept_for(ttl: Option<Ttl>) -> Result<Option<Duration>, HttpError> {
+    match ttl {
+        None | Some(Ttl::None) => Ok(None),
+        Some(Ttl::Span(ttl)) => Ok(Some(check_ttl(ttl)?)),
+    }
 }
 
 /// A field that can't be left out.

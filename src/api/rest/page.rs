@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::api::http::HttpError;
 use crate::api::http::fields::Count;
 use crate::api::openapi::{PageSize, PageTokenText, PrefixText};
-use crate::api::page::{after_lease, after_name};
+use crate::api::page::{after_lease, after_name, after_number};
 use crate::core::{Invalid, LeaseId, check_page_size};
 
 /// Which page is wanted.
@@ -42,6 +42,11 @@ impl PageRequest {
     /// The lease after which the page begins.
     pub fn after_lease(&self) -> Result<Option<LeaseId>, HttpError> {
         Ok(after_lease(self.token())?)
+    }
+
+    /// The item after which the page begins.
+    pub fn after_item(&self) -> Result<Option<u64>, HttpError> {
+        Ok(after_number(self.token())?)
     }
 
     fn token(&self) -> &str {

@@ -11,7 +11,7 @@ use utoipa::openapi::path::HttpMethod::{Delete, Get, Put};
 
 use super::events::{error_event, event, slow_reader, stream};
 use super::page::{PageRequest, page_of};
-use super::{Replied, ask, required};
+use super::{Replied, ask, kept_for, value_bytes};
 use crate::api::http::extract::{Caller, Fields, ValuePath};
 use crate::api::http::fields::{Base64, Revision, Ttl};
 use crate::api::http::params::VALUE_BODY_BYTES_MAX;
@@ -24,7 +24,7 @@ use crate::api::openapi::{
 };
 use crate::api::page::after_name_token;
 use crate::api::{Api, Reason, request_id};
-use crate::core::{Answer, Command, ValueBytes, ValueEvent, ValueEventKind, ValueKey, check_ttl};
+use crate::core::{Answer, Command, ValueEvent, ValueEventKind, ValueKey};
 use crate::shard::WatchNews;
 
 /// The group of these operations.
@@ -150,20 +150,6 @@ pub(super) struct PutRequest {
     request_id: Option<String>,
 }
 
-impl PutRequest {
-    fn bytes(value: Option<String>, base64: Option<Base64>) -> Result<ValueBytes, HttpError> {
-        match (value, base64) {
-            (Some(_), Some(_)) => {
-                let expected = "leave it out, or else `value_base64`";
-                Err(HttpError::invalid("value", expected))
-            }
-            (None, Some(Base64(bytes))) => Ok(ValueBytes::new(bytes)
-                .map_err(|error| HttpError::from(error).rename_field("value", "value_base64"))?),
-            (value, None) => Ok(ValueBytes::new(required("value", value)?)?),
-        }
-    }
-}
-
 /// What a change came to.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PutValueResponse)]
@@ -182,11 +168,8 @@ async fn put(
 ) -> Replied<PutResponse> {
     let command = Command::PutValue {
         key: key.clone(),
-        bytes: PutRequest::bytes(request.value, request.value_base64)?,
-        ttl: match request.ttl {
-            None | Some(Ttl::None) => None,
-            Some(Ttl::Span(ttl)) => Some(check_ttl(ttl)?),
-        },
+        bytes: value_bytes(request.value, request.value_base64)?,
+        ttl: kept_for(request.ttl)?,
         expected_revision: request.expected_revision.map(|revision| revision.0),
         request_id: request_id(&request.request_id.unwrap_or_default())?,
     };

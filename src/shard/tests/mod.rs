@@ -8,6 +8,7 @@
 mod commits;
 mod failures;
 mod limits;
+mod queue;
 mod races;
 mod store;
 
