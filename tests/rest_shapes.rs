@@ -16,6 +16,7 @@ use holdfast::api::http::{no_such_path, unauthenticated};
 use holdfast::api::{Api, Identity, Role, dialects, rest};
 use holdfast::core::Namespace;
 use holdfast::store::MemoryStore;
+use holdfast::webhook::Sender;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -48,7 +49,8 @@ impl Server {
 
     fn with(options: DialectOptions) -> Server {
         let store = Arc::new(MemoryStore::new([7; 32]));
-        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let sender = Sender::new(Default::default()).unwrap();
+        let api = Api::start(store, Duration::from_secs(60), sender).unwrap();
         let router = rest::routes(api.clone())
             .merge(dialects::routes(api.clone(), options))
             .fallback(no_such_path);

@@ -15,6 +15,11 @@ pub fn after_lease_token(last: LeaseId) -> String {
     URL_SAFE_NO_PAD.encode(last.0.to_be_bytes())
 }
 
+/// The token of a page that ends with the entry of this number.
+pub fn after_number_token(last: u64) -> String {
+    URL_SAFE_NO_PAD.encode(last.to_be_bytes())
+}
+
 /// Reads the name or key after which a page begins, one that `check` lets pass; an empty token: at
 /// the start.
 pub fn after_name<N>(
@@ -31,6 +36,13 @@ pub fn after_name<N>(
 pub fn after_lease(token: &str) -> Result<Option<LeaseId>, Invalid> {
     read(token, |bytes| {
         Some(LeaseId(u128::from_be_bytes(bytes.try_into().ok()?)))
+    })
+}
+
+/// Reads the number after which a page begins; an empty token: at the start.
+pub fn after_number(token: &str) -> Result<Option<u64>, Invalid> {
+    read(token, |bytes| {
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
     })
 }
 
@@ -57,12 +69,14 @@ mod tests {
         assert_eq!(name.as_deref(), Some("a/é"));
         let id = LeaseId(0x1234 << 96);
         assert_eq!(after_lease(&after_lease_token(id)).unwrap(), Some(id));
+        assert_eq!(after_number(&after_number_token(7)).unwrap(), Some(7));
     }
 
     #[test]
     fn no_token_leads_to_the_start() {
         assert_eq!(after_name("", LockName::new).unwrap(), None);
         assert_eq!(after_lease("").unwrap(), None);
+        assert_eq!(after_number("").unwrap(), None);
     }
 
     #[test]
@@ -72,6 +86,8 @@ mod tests {
             assert_eq!(name.field, "page_token", "{token}");
             let lease = after_lease(token).unwrap_err();
             assert_eq!(lease.field, "page_token", "{token}");
+            let number = after_number(token).unwrap_err();
+            assert_eq!(number.field, "page_token", "{token}");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::core::Invalid;
 use crate::proto::v1::lease_service_client::LeaseServiceClient;
 use crate::proto::v1::lock_service_client::LockServiceClient;
 use crate::proto::v1::value_service_client::ValueServiceClient;
+use crate::proto::v1::webhook_service_client::WebhookServiceClient;
 
 /// The port of a server whose address names none.
 const PORT_DEFAULT: u16 = 4653;
@@ -164,6 +165,11 @@ impl Client {
     /// The value service.
     pub fn values(&self) -> ValueServiceClient<AuthorizedChannel> {
         ValueServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// The webhook service.
+    pub fn webhooks(&self) -> WebhookServiceClient<AuthorizedChannel> {
+        WebhookServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     /// Awaits the answer of a call that doesn't stand in line, for at most `--timeout`.

@@ -3,6 +3,7 @@
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
 mod acquire;
+mod callback;
 mod client;
 mod completions;
 mod error;
@@ -16,6 +17,7 @@ mod signal;
 mod token;
 mod value;
 mod views;
+mod webhook;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -43,6 +45,8 @@ enum Command {
     Lease(lease::LeaseArgs),
     /// Keep small values under keys, and change them atomically
     Value(value::ValueArgs),
+    /// Look at webhooks, give them up, and tell what they are signed with
+    Webhook(webhook::WebhookArgs),
     /// Make, list and revoke the API tokens of a server on this machine
     Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
@@ -57,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),
+        Command::Webhook(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

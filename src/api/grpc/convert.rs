@@ -9,10 +9,11 @@ use prost::Message;
 
 use super::PAGE_BYTES_MAX;
 use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token};
+use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
-    DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX,
-    TTL_MIN, WAIT_MAX,
+    CALLBACK_WAIT_MAX, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN,
+    LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
     About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
@@ -22,10 +23,15 @@ use crate::core::{
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
 /// A span's field with its bounds.
-struct Span(&'static str, Duration, Duration);
+pub(super) struct Span(
+    pub(super) &'static str,
+    pub(super) Duration,
+    pub(super) Duration,
+);
 
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
+const CALLBACK_WAIT: Span = Span("wait", Duration::ZERO, CALLBACK_WAIT_MAX);
 const DESTROY: Span = Span(
     "unused_destroy_timeout",
     DESTROY_AFTER_MIN,
@@ -33,7 +39,7 @@ const DESTROY: Span = Span(
 );
 
 /// Reads a span. Those above the bounds pass: the core's own check refuses them.
-fn duration(span: &Span, value: prost_types::Duration) -> Result<Duration, Invalid> {
+pub(super) fn duration(span: &Span, value: prost_types::Duration) -> Result<Duration, Invalid> {
     let Span(field, min, max) = span;
     let value = value.normalized();
     match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
@@ -91,12 +97,37 @@ pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Checks an acquire. `hold_default` and `wait_default` stand where the caller named none.
+/// Checks an acquire that is answered here. `hold_default` and `wait_default` stand where the caller
+/// named none.
 pub(super) fn acquire(
     request: v1::AcquireLockRequest,
     hold_default: Hold,
     wait_default: Duration,
 ) -> Result<Acquire, Invalid> {
+    if request.callback.is_some() {
+        let expected = "is for AcquireLock as a call of its own";
+        return Err(Invalid::new("callback", expected));
+    }
+    acquire_input(request, &WAIT, wait_default)?.check(hold_default)
+}
+
+/// Checks an acquire whose grant is posted.
+pub(super) async fn acquire_with_callback(
+    api: &Api,
+    request: v1::AcquireLockRequest,
+    callback: CallbackInput,
+) -> Result<Acquire, Invalid> {
+    let hold_default = Hold::Ttl(api.ttl_default());
+    acquire_input(request, &CALLBACK_WAIT, CALLBACK_WAIT_MAX)?
+        .check_with_callback(api, hold_default, callback)
+        .await
+}
+
+fn acquire_input(
+    request: v1::AcquireLockRequest,
+    wait: &Span,
+    wait_default: Duration,
+) -> Result<AcquireInput, Invalid> {
     use acquire_lock_request::Hold as Asked;
     let hold = match request.hold {
         None | Some(Asked::NoExpiry(false)) => None,
@@ -104,20 +135,19 @@ pub(super) fn acquire(
         Some(Asked::Ttl(value)) => Some(Hold::Ttl(duration(&TTL, value)?)),
         Some(Asked::LeaseId(id)) => Some(Hold::Lease(lease_id(&id)?)),
     };
-    AcquireInput {
+    Ok(AcquireInput {
         lock: request.lock,
         shared: shared(request.mode)?,
         max_shared: request.max_shared,
         hold,
         wait: match request.wait {
-            Some(value) => duration(&WAIT, value)?,
+            Some(value) => duration(wait, value)?,
             None => wait_default,
         },
         owner: request.owner,
         metadata: request.metadata,
         request_id: request.request_id,
-    }
-    .check(hold_default)
+    })
 }
 
 /// SubscribeAndGrab asks as AcquireLock does, but for the wait where none is named.
@@ -140,6 +170,7 @@ pub(super) fn subscribe(
         owner: request.owner,
         metadata: request.metadata,
         request_id: request.request_id,
+        callback: None,
     };
     acquire(request, hold_default, WAIT_MAX)
 }
@@ -432,7 +463,7 @@ mod tests {
             let invalid = ask(change).unwrap_err();
             (invalid.field, invalid.expected)
         };
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             ("lock", "512", |r| r.lock.clear()),
             ("lock", "512", |r| r.lock = "x".repeat(513)),
             ("lock", "control", |r| r.lock = "a\0b".into()),
@@ -453,6 +484,7 @@ mod tests {
             ("wait", "negative", |r| r.wait = Some(span(0, -1))),
             ("wait", "24h", |r| r.wait = Some(span(86_400, 1))),
             ("request_id", "128", |r| r.request_id = "x".repeat(129)),
+            ("callback", "own", |r| r.callback = Some(Default::default())),
         ];
         for (field, bound, change) in cases {
             let (named, expected) = refused(change);

@@ -11,6 +11,7 @@ mod lease;
 mod lock;
 mod session;
 mod value;
+mod webhook;
 
 use futures_util::FutureExt as _;
 use tonic::service::Routes;
@@ -26,6 +27,7 @@ use self::lease::Leases;
 use self::lock::Locks;
 use self::session::Sessions;
 use self::value::Values;
+use self::webhook::Webhooks;
 use super::{Api, ApiError, Identity, Reason};
 use crate::core::{Answer, Command, Namespace};
 use crate::proto::DESCRIPTORS;
@@ -33,6 +35,7 @@ use crate::proto::v1::lease_service_server::{self, LeaseServiceServer};
 use crate::proto::v1::lock_service_server::{self, LockServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
 use crate::proto::v1::value_service_server::{self, ValueServiceServer};
+use crate::proto::v1::webhook_service_server::{self, WebhookServiceServer};
 
 pub use error::ERROR_DOMAIN;
 
@@ -48,12 +51,13 @@ pub const STREAM_BATCH_MAX: usize = 256;
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
     value_service_server::SERVICE_NAME,
+    webhook_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -96,6 +100,7 @@ pub struct Services {
     leases: LeaseServiceServer<Leases>,
     sessions: SessionServiceServer<Sessions>,
     values: ValueServiceServer<Values>,
+    webhooks: WebhookServiceServer<Webhooks>,
 }
 
 impl Services {
@@ -105,11 +110,13 @@ impl Services {
         let leases = LeaseServiceServer::new(Leases(api.clone()));
         let sessions = SessionServiceServer::new(Sessions(api.clone()));
         let values = ValueServiceServer::new(Values(api.clone()));
+        let webhooks = WebhookServiceServer::new(Webhooks(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
             sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            webhooks: webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -139,6 +146,9 @@ impl Services {
             Some((value_service_server::SERVICE_NAME, _)) => {
                 self.values.clone().call(request).await
             }
+            Some((webhook_service_server::SERVICE_NAME, _)) => {
+                self.webhooks.clone().call(request).await
+            }
             _ => return Err(request),
         };
         match answered {
@@ -167,6 +177,7 @@ pub fn routes(
         .add_service(services.leases)
         .add_service(services.sessions)
         .add_service(services.values)
+        .add_service(services.webhooks)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))

@@ -1,6 +1,7 @@
 //! Every path of the HTTP surfaces, and whose it is.
 
-/// The native REST API. `{name}` is a lock's name, percent-encoded; `{id}` is a lease's id.
+/// The native REST API. `{name}` is a lock's name, percent-encoded; `{id}` is a lease's or a
+/// webhook's id.
 pub mod rest {
     /// Reserves and lists.
     pub const LOCKS: &str = "/api/v1/locks";
@@ -28,6 +29,14 @@ pub mod rest {
     pub const VALUE_WATCH: &str = "/api/v1/values/{key}/watch";
     /// What stands before a value's key.
     pub const VALUE_PREFIX: &str = "/api/v1/values/";
+    /// Lists webhooks.
+    pub const WEBHOOKS: &str = "/api/v1/webhooks";
+    /// Reads and cancels a webhook.
+    pub const WEBHOOK: &str = "/api/v1/webhooks/{id}";
+    /// What stands before a webhook's id.
+    pub const WEBHOOK_PREFIX: &str = "/api/v1/webhooks/";
+    /// Tells what webhooks are signed with.
+    pub const WEBHOOK_SECRET: &str = "/api/v1/webhook-secret";
     /// Makes and lists leases.
     pub const LEASES: &str = "/api/v1/leases";
     /// Reads a lease.

@@ -9,6 +9,7 @@ mod leases;
 mod locks;
 mod page;
 mod values;
+mod webhooks;
 
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -43,6 +44,9 @@ pub fn routes(api: Api) -> Router {
             get(values::get).put(values::put).delete(values::delete),
         )
         .route(paths::VALUE_WATCH, get(values::watch))
+        .route(paths::WEBHOOKS, get(webhooks::list))
+        .route(paths::WEBHOOK, get(webhooks::get).delete(webhooks::cancel))
+        .route(paths::WEBHOOK_SECRET, get(webhooks::secret))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
