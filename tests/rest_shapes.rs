@@ -790,10 +790,22 @@ async fn webmutex_fails_as_documented() {
             refused.json
         );
     }
-    let later = server
-        .form("POST", "/subscribe_and_grab", "id=x&endpoint=http://x")
-        .await;
-    assert_eq!((later.status, &later.json["status"]), (501, &json!("fail")));
+    for (params, names) in [
+        ("id=x&endpoint=http://127.0.0.1/", "endpoint"),
+        ("id=x", "endpoint"),
+        ("endpoint=http://127.0.0.1/", "id"),
+    ] {
+        let refused = server.form("POST", "/subscribe_and_grab", params).await;
+        assert_eq!(
+            (refused.status, &refused.json["status"]),
+            (400, &json!("fail"))
+        );
+        assert!(
+            refused.text("reason").starts_with(names),
+            "{}",
+            refused.json
+        );
+    }
     for (method, path, allow) in [
         ("GET", "/reserve", "POST"),
         ("GET", "/grab/x", "POST"),

@@ -7,6 +7,7 @@
 
 mod bad_grpc;
 mod bad_http;
+mod bad_webhooks;
 mod connections;
 mod cycles;
 mod dialects;
@@ -15,7 +16,9 @@ mod grpc;
 mod http;
 mod http2;
 mod readme;
+mod receiver;
 mod restarts;
 mod server;
 mod tenants;
 mod values;
+mod webhooks;

@@ -6,4 +6,5 @@ mod lease;
 mod lock;
 mod session;
 mod support;
+mod webhook;
 mod wire;
