@@ -2,14 +2,16 @@
 
 use std::{env, fs, path::PathBuf};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "holdfast/v1/call_error.proto",
+    "holdfast/v1/callback.proto",
     "holdfast/v1/fifo_service.proto",
     "holdfast/v1/lease_service.proto",
     "holdfast/v1/lock_service.proto",
     "holdfast/v1/queue_service.proto",
     "holdfast/v1/session_service.proto",
     "holdfast/v1/value_service.proto",
+    "holdfast/v1/webhook_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

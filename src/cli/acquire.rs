@@ -12,6 +12,7 @@ use futures_util::future::{Fuse, FutureExt as _};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::callback::{self, CallbackArgs};
 use super::client::Client;
 use super::error::CliError;
 use super::input;
@@ -42,6 +43,7 @@ Examples:
   holdfast lock acquire deploy
   holdfast lock acquire deploy --wait 10m --ttl 5m --owner ci-42
   holdfast lock acquire builders --shared --max-shared 3 --wait forever
+  holdfast lock acquire deploy --callback https://ci.example/turn    # posts the grant there
 
 In a script:
   grant=$(holdfast lock acquire deploy --wait 10m --shell) || exit
@@ -60,7 +62,8 @@ pub struct AcquireArgs {
 
     /// How long to stand in line: up to 24h, or forever; without it, ask once
     ///
-    /// With forever, the caller stands at the end of the line again after every 24h.
+    /// With forever, the caller stands at the end of the line again after every 24h. With --callback
+    /// it is up to 30d, and 30d without it.
     #[arg(long, value_name = "DURATION|forever")]
     wait: Option<String>,
 
@@ -88,8 +91,11 @@ pub struct AcquireArgs {
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
 
+    #[command(flatten)]
+    callback: CallbackArgs,
+
     /// Print lines for a shell to evaluate, which set HOLDFAST_GRANT_TOKEN and HOLDFAST_FENCING_TOKEN
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "callback"])]
     shell: bool,
 
     /// Tell nothing while waiting
@@ -134,6 +140,7 @@ impl AcquireArgs {
             owner: self.owner.clone().unwrap_or_else(input::default_owner),
             metadata: input::metadata(&self.metadata)?,
             request_id: self.request_id.clone().unwrap_or_default(),
+            callback: self.callback.callback()?,
         })
     }
 }
@@ -141,6 +148,15 @@ impl AcquireArgs {
 /// Takes the lock and prints the grant.
 pub async fn run(client: &Client, output: Output, args: AcquireArgs) -> Result<(), CliError> {
     let mut request = args.request()?;
+    if request.callback.is_some() {
+        if let Wait::For(wait) = args.wait()?
+            && args.wait.is_some()
+        {
+            request.wait = Some(input::to_proto("wait", wait)?);
+        }
+        let answer = client.ask(client.locks().acquire_lock(request)).await?;
+        return output.answer(&callback::Subscribed::from(answer));
+    }
     let grant = match args.wait()? {
         Wait::For(wait) if wait.is_zero() => {
             let answer = client.ask(client.locks().acquire_lock(request)).await?;

@@ -22,6 +22,7 @@ use crate::proto::v1::lease_service_client::LeaseServiceClient;
 use crate::proto::v1::lock_service_client::LockServiceClient;
 use crate::proto::v1::queue_service_client::QueueServiceClient;
 use crate::proto::v1::value_service_client::ValueServiceClient;
+use crate::proto::v1::webhook_service_client::WebhookServiceClient;
 
 /// The port of a server whose address names none.
 const PORT_DEFAULT: u16 = 4653;
@@ -165,6 +166,11 @@ impl Client {
     /// The value service.
     pub fn values(&self) -> ValueServiceClient<AuthorizedChannel> {
         ValueServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// The webhook service.
+    pub fn webhooks(&self) -> WebhookServiceClient<AuthorizedChannel> {
+        WebhookServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     /// The queue service.

@@ -3,6 +3,7 @@
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
 mod acquire;
+mod callback;
 mod client;
 mod completions;
 mod error;
@@ -17,6 +18,7 @@ mod signal;
 mod token;
 mod value;
 mod views;
+mod webhook;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -46,6 +48,8 @@ enum Command {
     Value(value::ValueArgs),
     /// Put items in line, and take each once
     Queue(queue::QueueArgs),
+    /// Look at webhooks, give them up, and tell what they are signed with
+    Webhook(webhook::WebhookArgs),
     /// Make, list and revoke the API tokens of a server on this machine
     Token(token::Token),
     /// Print a script that completes this command's arguments in a shell
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Lease(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),
         Command::Queue(args) => client::execute(args.output(), args.run()),
+        Command::Webhook(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

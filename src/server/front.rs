@@ -22,6 +22,7 @@ use super::origin::Origins;
 use super::refusal::{Speaks, refuse};
 use super::tokens::TokenTable;
 use super::{auth, config::Config};
+use crate::api::http::paths::rest::WEBHOOK_PREFIX;
 use crate::api::{Api, ApiError, Reason, grpc};
 
 /// The way in, shared by all connections.
@@ -159,13 +160,14 @@ fn content_type<B>(request: &Request<B>) -> Option<&HeaderValue> {
     request.headers().get(header::CONTENT_TYPE)
 }
 
-/// A path as it may be logged. The id of a lease proves the right to it, so it is left out.
+/// A path as it may be logged. The id of a lease or a webhook proves the right to it, so it is left
+/// out.
 fn loggable(path: &str) -> &str {
     const LEASES: &str = "/api/v1/leases/";
-    match path.starts_with(LEASES) {
-        true => LEASES,
-        false => path,
-    }
+    [LEASES, WEBHOOK_PREFIX]
+        .into_iter()
+        .find(|prefix| path.starts_with(prefix))
+        .unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -247,7 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_lease_is_not_logged() {
+    fn the_ids_of_leases_and_webhooks_are_not_logged() {
+        assert_eq!(loggable("/api/v1/webhooks/msg_5f"), "/api/v1/webhooks/");
         assert_eq!(loggable("/api/v1/leases/5f0c/renew"), "/api/v1/leases/");
         assert_eq!(loggable("/api/v1/locks/x"), "/api/v1/locks/x");
     }

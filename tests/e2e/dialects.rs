@@ -13,7 +13,7 @@ use crate::http::{self, Answer};
 use crate::server::{Server, clear_environment, run};
 
 /// Runs a script of `tests/dialects` against the server in a directory of its own.
-fn script(server: &Server, program: &str, name: &str) {
+pub fn script(server: &Server, program: &str, name: &str) {
     script_as(server, program, name, None);
 }
 

@@ -7,6 +7,7 @@
 
 mod bad_grpc;
 mod bad_http;
+mod bad_webhooks;
 mod connections;
 mod cycles;
 mod dialects;
@@ -17,7 +18,9 @@ mod http2;
 mod openapi;
 mod queues;
 mod readme;
+mod receiver;
 mod restarts;
 mod server;
 mod tenants;
 mod values;
+mod webhooks;

@@ -111,6 +111,8 @@ fn every_example_of_the_readme_works_as_it_says() {
                 let mut serve = crate::server::holdfast(&args);
                 serve
                     .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+                    // As the text says where a receiver on this machine is called.
+                    .env("HOLDFAST_WEBHOOK_ALLOW", "127.0.0.0/8")
                     .env("HOME", home.path())
                     .env("XDG_DATA_HOME", home.path().join("data"));
                 server = Some(Server::spawn(&mut serve));

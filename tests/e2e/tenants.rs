@@ -13,6 +13,7 @@ use tonic::{Code, Request};
 use crate::dialects::script_as;
 use crate::grpc::{self, ask, soon};
 use crate::http::{self, Answer};
+use crate::receiver::{Receiver, calling_server_over};
 use crate::server::{Server, holdfast, run};
 
 const UUID: &str = "28c9c1be-7bb8-4e8c-b22e-c16402a421d5";
@@ -67,10 +68,14 @@ struct Tenants {
 
 impl Tenants {
     fn start() -> Tenants {
+        Tenants::over(|dir| Server::over(dir))
+    }
+
+    fn over(start: impl FnOnce(&Path) -> Server) -> Tenants {
         let dir = tempfile::tempdir().unwrap();
         let [here, there, user] = [("here", "admin"), ("there", "admin"), ("here", "use")]
             .map(|(namespace, role)| token(dir.path(), namespace, role));
-        let server = Server::over(dir.path());
+        let server = start(dir.path());
         let caller = |token| Caller {
             addr: server.addr,
             token,
@@ -398,4 +403,43 @@ async fn who_has_no_token_is_told_in_the_words_of_each_surface() {
     );
     server.assert_well("wrong tokens").await;
     assert!(!server.log().contains(&here.token), "a token was logged");
+}
+
+#[tokio::test]
+async fn a_tenant_sees_no_webhook_of_another_and_has_a_secret_of_its_own() {
+    let Tenants {
+        mut server,
+        _dir,
+        here,
+        there,
+        user,
+    } = Tenants::over(|dir| calling_server_over(dir, "127.0.0.1:0"));
+    let receiver = Receiver::taking().await;
+    // Held, so that the place in line stays one.
+    let held = here.post("/api/v1/locks/x/acquire", json!({})).await;
+    assert_eq!(held.status, 200);
+    let body = json!({"callback": {"url": receiver.url("turn")}});
+    let subscribed = user.post("/api/v1/locks/x/acquire", body).await;
+    assert_eq!(subscribed.status, 202, "{}", subscribed.text());
+    let id = subscribed.json()["webhook"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/webhooks/{id}");
+    for method in ["GET", "DELETE"] {
+        let refused = there.send(method, &path, "").await;
+        assert_eq!(refused.status, 404, "{method}: {}", refused.text());
+    }
+    let listed = there.send("GET", "/api/v1/webhooks", "").await.json();
+    assert_eq!(listed["webhooks"], json!([]));
+    let listed = here.send("GET", "/api/v1/webhooks", "").await.json();
+    assert_eq!(listed["webhooks"][0]["id"], id);
+    for path in ["/api/v1/webhooks", "/api/v1/webhook-secret"] {
+        assert_eq!(user.send("GET", path, "").await.status, 403, "{path}");
+    }
+    let secret = async |caller: &Caller| {
+        let answer = caller.send("GET", "/api/v1/webhook-secret", "").await;
+        answer.json()["secret"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(secret(&here).await, secret(&there).await);
+    assert_eq!(user.send("GET", &path, "").await.json()["state"], "waiting");
+    assert_eq!(user.send("DELETE", &path, "").await.status, 200);
+    server.assert_well("webhooks of two tenants").await;
 }

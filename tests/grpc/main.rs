@@ -8,4 +8,5 @@ mod lock;
 mod queue;
 mod session;
 mod support;
+mod webhook;
 mod wire;

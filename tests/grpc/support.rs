@@ -13,6 +13,7 @@ use holdfast::proto::v1::lock_service_client::LockServiceClient;
 use holdfast::proto::v1::session_service_client::SessionServiceClient;
 use holdfast::proto::v1::*;
 use holdfast::store::MemoryStore;
+use holdfast::webhook::Sender;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
@@ -30,7 +31,8 @@ impl Server {
     /// Everyone is an administrator of the namespace `default`.
     pub async fn start() -> Server {
         let store = Arc::new(MemoryStore::new([7; 32]));
-        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let sender = Sender::new(Default::default()).unwrap();
+        let api = Api::start(store, Duration::from_secs(60), sender).unwrap();
         Server::over(api, Some(("default", Role::Admin))).await
     }
 

@@ -31,6 +31,7 @@ async fn health_is_told_to_everyone_and_follows_the_server() {
             "holdfast.v1.SessionService",
             "holdfast.v1.ValueService",
             "holdfast.v1.FifoService",
+            "holdfast.v1.WebhookService",
         ] {
             let service = service.into();
             let seen = health.check(HealthCheckRequest { service }).await.unwrap();
@@ -63,6 +64,7 @@ async fn the_schema_can_be_asked_for() {
         "holdfast.v1.SessionService",
         "holdfast.v1.ValueService",
         "holdfast.v1.FifoService",
+        "holdfast.v1.WebhookService",
         "grpc.health.v1.Health",
     ] {
         assert!(names.contains(&name), "{name} not in {names:?}");

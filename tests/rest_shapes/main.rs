@@ -18,6 +18,7 @@ use holdfast::api::http::{no_such_path, unauthenticated};
 use holdfast::api::{Api, Identity, Role, dialects, rest};
 use holdfast::core::Namespace;
 use holdfast::store::MemoryStore;
+use holdfast::webhook::Sender;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -50,7 +51,8 @@ impl Server {
 
     fn with(options: DialectOptions) -> Server {
         let store = Arc::new(MemoryStore::new([7; 32]));
-        let api = Api::start(store, Duration::from_secs(60)).unwrap();
+        let sender = Sender::new(Default::default()).unwrap();
+        let api = Api::start(store, Duration::from_secs(60), sender).unwrap();
         let router = rest::routes(api.clone())
             .merge(dialects::routes(api.clone(), options))
             .fallback(no_such_path);
@@ -790,10 +792,22 @@ async fn webmutex_fails_as_documented() {
             refused.json
         );
     }
-    let later = server
-        .form("POST", "/subscribe_and_grab", "id=x&endpoint=http://x")
-        .await;
-    assert_eq!((later.status, &later.json["status"]), (501, &json!("fail")));
+    for (params, names) in [
+        ("id=x&endpoint=http://127.0.0.1/", "endpoint"),
+        ("id=x", "endpoint"),
+        ("endpoint=http://127.0.0.1/", "id"),
+    ] {
+        let refused = server.form("POST", "/subscribe_and_grab", params).await;
+        assert_eq!(
+            (refused.status, &refused.json["status"]),
+            (400, &json!("fail"))
+        );
+        assert!(
+            refused.text("reason").starts_with(names),
+            "{}",
+            refused.json
+        );
+    }
     for (method, path, allow) in [
         ("GET", "/reserve", "POST"),
         ("GET", "/grab/x", "POST"),

@@ -1,4 +1,4 @@
-//! The webmutex dialect: `/reserve`, `/grab`, `/release`, `/status`.
+//! The webmutex dialect: `/reserve`, `/grab`, `/release`, `/status`, `/subscribe_and_grab`.
 //!
 //! A mutex must have been reserved, or be held, to be known. Its token is the grant token, so a
 //! token of an earlier grab releases nothing.
@@ -19,9 +19,10 @@ use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{
     DecimalText, GrantTokenText, MutexId, OkOrFail, Operation, OwnerText, Routes, SecondsNumber,
 };
-use crate::api::{ApiError, Reason, fresh_lock_name};
-use crate::core::limits::DESTROY_AFTER_DEFAULT;
-use crate::core::{Acquire, Answer, Command, Hold, LockName};
+use crate::api::webhook::CallbackInput;
+use crate::api::{AcquireInput, ApiError, Reason, fresh_lock_name};
+use crate::core::limits::{CALLBACK_WAIT_MAX, DESTROY_AFTER_DEFAULT};
+use crate::core::{Acquire, Answer, CallbackShape, Command, Hold, LockName, WebhookAnswer};
 
 /// What every call answers.
 #[derive(Serialize, ToSchema)]
@@ -42,6 +43,8 @@ pub struct Body {
     #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -52,6 +55,7 @@ const OK: Body = Body {
     in_use: None,
     fencing_token: None,
     expires_in: None,
+    webhook: None,
     reason: None,
 };
 
@@ -241,6 +245,18 @@ async fn try_reserve(dialects: &Dialects, asked: Result<Asked, HttpError>) -> An
     }
 }
 
+/// What keeps the grant alive that the request asks for.
+fn hold_of(dialects: &Dialects, asked: &Asked) -> Result<Hold, HttpError> {
+    Ok(match asked.params.ttl("ttl")? {
+        Some(Ttl::None) => Hold::Forever,
+        Some(Ttl::Span(ttl)) => Hold::Ttl(ttl),
+        None => dialects
+            .options
+            .webmutex_ttl
+            .map_or(Hold::Forever, Hold::Ttl),
+    })
+}
+
 async fn grab(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>) -> Response {
     respond(try_grab(&dialects, asked).await)
 }
@@ -248,14 +264,7 @@ async fn grab(State(dialects): State<Dialects>, asked: Result<Asked, HttpError>)
 async fn try_grab(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
     let asked = asked?;
     let mutex = mutex_of(&asked)?;
-    let hold = match asked.params.ttl("ttl")? {
-        Some(Ttl::None) => Hold::Forever,
-        Some(Ttl::Span(ttl)) => Hold::Ttl(ttl),
-        None => dialects
-            .options
-            .webmutex_ttl
-            .map_or(Hold::Forever, Hold::Ttl),
-    };
+    let hold = hold_of(dialects, &asked)?;
     let command = Command::Acquire(Acquire {
         must_exist: true,
         ..asked.acquire_input(mutex.as_str())?.check(hold)?
@@ -323,12 +332,53 @@ async fn try_status(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Ans
     }
 }
 
-async fn subscribe_and_grab() -> Response {
-    refuse(
-        ApiError::new(
-            Reason::NotImplemented,
-            "webhooks come with a later version; wait in line with `wait` on /grab",
-        )
-        .into(),
-    )
+async fn subscribe_and_grab(
+    State(dialects): State<Dialects>,
+    asked: Result<Asked, HttpError>,
+) -> Response {
+    respond(try_subscribe_and_grab(&dialects, asked).await)
+}
+
+async fn try_subscribe_and_grab(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Answered {
+    let asked = asked?;
+    let mutex = mutex_of(&asked)?;
+    let hold = hold_of(dialects, &asked)?;
+    let callback = CallbackInput {
+        url: asked
+            .params
+            .text("endpoint")?
+            .ok_or_else(|| HttpError::invalid("endpoint", "is missing"))?,
+        secret: asked.params.text("secret")?.unwrap_or_default(),
+        accept_timeout: asked.params.span("accept_timeout")?,
+        shape: CallbackShape::Webmutex,
+    };
+    let input = AcquireInput {
+        wait: asked.params.span("wait")?.unwrap_or(CALLBACK_WAIT_MAX),
+        ..asked.acquire_input(mutex.as_str())?
+    };
+    let acquire = input
+        .check_with_callback(&dialects.api, hold, callback)
+        .await
+        .map_err(callback_error)?;
+    let command = Command::Acquire(Acquire {
+        must_exist: true,
+        ..acquire
+    });
+    match dialects.ask(&asked.caller, command).await? {
+        Answer::Webhook(WebhookAnswer::Subscribed(webhook)) => Ok(Json(Body {
+            id: Some(mutex.to_string()),
+            webhook: Some(webhook.to_string()),
+            ..OK
+        })),
+        _ => Err(unexpected_answer()),
+    }
+}
+
+/// What is a field of `callback` elsewhere is a parameter of its own here.
+fn callback_error(error: impl Into<HttpError>) -> HttpError {
+    error
+        .into()
+        .rename_field("callback.url", "endpoint")
+        .rename_field("callback.secret", "secret")
+        .rename_field("callback.accept_timeout", "accept_timeout")
 }

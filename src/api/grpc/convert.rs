@@ -9,10 +9,11 @@ use prost::Message;
 
 use super::PAGE_BYTES_MAX;
 use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token};
+use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
-    ACK_TIMEOUT_MAX, ACK_TIMEOUT_MIN, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX, DESTROY_AFTER_MIN,
-    LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
+    ACK_TIMEOUT_MAX, ACK_TIMEOUT_MIN, CALLBACK_WAIT_MAX, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX,
+    DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
     About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
@@ -31,6 +32,7 @@ pub(super) struct Span(
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
 const ACK_TIMEOUT: Span = Span("ack_timeout", ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
+const CALLBACK_WAIT: Span = Span("wait", Duration::ZERO, CALLBACK_WAIT_MAX);
 const DESTROY: Span = Span(
     "unused_destroy_timeout",
     DESTROY_AFTER_MIN,
@@ -112,12 +114,37 @@ pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Checks an acquire. `hold_default` and `wait_default` stand where the caller named none.
+/// Checks an acquire that is answered here. `hold_default` and `wait_default` stand where the caller
+/// named none.
 pub(super) fn acquire(
     request: v1::AcquireLockRequest,
     hold_default: Hold,
     wait_default: Duration,
 ) -> Result<Acquire, Invalid> {
+    if request.callback.is_some() {
+        let expected = "is for AcquireLock as a call of its own";
+        return Err(Invalid::new("callback", expected));
+    }
+    acquire_input(request, &WAIT, wait_default)?.check(hold_default)
+}
+
+/// Checks an acquire whose grant is posted.
+pub(super) async fn acquire_with_callback(
+    api: &Api,
+    request: v1::AcquireLockRequest,
+    callback: CallbackInput,
+) -> Result<Acquire, Invalid> {
+    let hold_default = Hold::Ttl(api.ttl_default());
+    acquire_input(request, &CALLBACK_WAIT, CALLBACK_WAIT_MAX)?
+        .check_with_callback(api, hold_default, callback)
+        .await
+}
+
+fn acquire_input(
+    request: v1::AcquireLockRequest,
+    wait: &Span,
+    wait_default: Duration,
+) -> Result<AcquireInput, Invalid> {
     use acquire_lock_request::Hold as Asked;
     let hold = match request.hold {
         None | Some(Asked::NoExpiry(false)) => None,
@@ -125,20 +152,19 @@ pub(super) fn acquire(
         Some(Asked::Ttl(value)) => Some(Hold::Ttl(duration(&TTL, value)?)),
         Some(Asked::LeaseId(id)) => Some(Hold::Lease(lease_id(&id)?)),
     };
-    AcquireInput {
+    Ok(AcquireInput {
         lock: request.lock,
         shared: shared(request.mode)?,
         max_shared: request.max_shared,
         hold,
         wait: match request.wait {
-            Some(value) => duration(&WAIT, value)?,
+            Some(value) => duration(wait, value)?,
             None => wait_default,
         },
         owner: request.owner,
         metadata: request.metadata,
         request_id: request.request_id,
-    }
-    .check(hold_default)
+    })
 }
 
 /// SubscribeAndGrab asks as AcquireLock does, but for the wait where none is named.
@@ -161,6 +187,7 @@ pub(super) fn subscribe(
         owner: request.owner,
         metadata: request.metadata,
         request_id: request.request_id,
+        callback: None,
     };
     acquire(request, hold_default, WAIT_MAX)
 }
@@ -453,7 +480,7 @@ mod tests {
             let invalid = ask(change).unwrap_err();
             (invalid.field, invalid.expected)
         };
-        let cases: [Case; 12] = [
+        let cases: [Case; 13] = [
             ("lock", "512", |r| r.lock.clear()),
             ("lock", "512", |r| r.lock = "x".repeat(513)),
             ("lock", "control", |r| r.lock = "a\0b".into()),
@@ -474,6 +501,7 @@ mod tests {
             ("wait", "negative", |r| r.wait = Some(span(0, -1))),
             ("wait", "24h", |r| r.wait = Some(span(86_400, 1))),
             ("request_id", "128", |r| r.request_id = "x".repeat(129)),
+            ("callback", "own", |r| r.callback = Some(Default::default())),
         ];
         for (field, bound, change) in cases {
             let (named, expected) = refused(change);

@@ -8,9 +8,9 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::deadline::UntilDeadline;
-use super::{Caller, convert, error};
+use super::{Caller, convert, error, webhook};
 use crate::api::{Api, ApiError, Reason};
-use crate::core::{Answer, Command, Hold, LockName, Namespace};
+use crate::core::{Answer, Command, Hold, LockName, Namespace, WebhookAnswer};
 use crate::proto::v1::{
     AcquireLockRequest, AcquireLockResponse, CheckGrantRequest, CheckGrantResponse,
     ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, GetLockResponse,
@@ -48,12 +48,31 @@ impl lock_service_server::LockService for Locks {
         request: Request<AcquireLockRequest>,
     ) -> Result<Response<AcquireLockResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let hold = Hold::Ttl(self.0.ttl_default());
-        let acquire = convert::acquire(request.into_inner(), hold, Duration::ZERO)?;
+        let mut request = request.into_inner();
+        let acquire = match request.callback.take() {
+            Some(callback) => {
+                let callback = webhook::callback(callback)?;
+                let check = convert::acquire_with_callback(&self.0, request, callback);
+                caller.deadline.bound(check).await??
+            }
+            None => {
+                let hold = Hold::Ttl(self.0.ttl_default());
+                convert::acquire(request, hold, Duration::ZERO)?
+            }
+        };
         match caller.ask(&self.0, Command::Acquire(acquire)).await? {
             Answer::Granted(granted) => {
                 let grant = convert::grant(&self.0, caller.namespace(), &granted);
-                Ok(Response::new(AcquireLockResponse { grant: Some(grant) }))
+                Ok(Response::new(AcquireLockResponse {
+                    grant: Some(grant),
+                    ..AcquireLockResponse::default()
+                }))
+            }
+            Answer::Webhook(WebhookAnswer::Subscribed(webhook)) => {
+                Ok(Response::new(AcquireLockResponse {
+                    webhook: webhook.to_string(),
+                    ..AcquireLockResponse::default()
+                }))
             }
             _ => Err(error::misfit().into()),
         }

@@ -13,6 +13,7 @@ mod lock;
 mod queue;
 mod session;
 mod value;
+mod webhook;
 
 use futures_util::FutureExt as _;
 use tonic::service::Routes;
@@ -30,6 +31,7 @@ use self::lock::Locks;
 use self::queue::Queues;
 use self::session::Sessions;
 use self::value::Values;
+use self::webhook::Webhooks;
 use super::{Api, ApiError, Identity, Reason};
 use crate::core::{Answer, Command, Namespace};
 use crate::proto::DESCRIPTORS;
@@ -39,6 +41,7 @@ use crate::proto::v1::lock_service_server::{self, LockServiceServer};
 use crate::proto::v1::queue_service_server::{self, QueueServiceServer};
 use crate::proto::v1::session_service_server::{self, SessionServiceServer};
 use crate::proto::v1::value_service_server::{self, ValueServiceServer};
+use crate::proto::v1::webhook_service_server::{self, WebhookServiceServer};
 
 pub use error::ERROR_DOMAIN;
 
@@ -54,7 +57,7 @@ pub const STREAM_BATCH_MAX: usize = 256;
 pub const STREAM_UNANSWERED_MAX: usize = 4_096;
 
 /// The services whose health is told; the empty name stands for the whole server.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "",
     lock_service_server::SERVICE_NAME,
     lease_service_server::SERVICE_NAME,
@@ -62,6 +65,7 @@ const SERVICES: [&str; 7] = [
     value_service_server::SERVICE_NAME,
     fifo_service_server::SERVICE_NAME,
     queue_service_server::SERVICE_NAME,
+    webhook_service_server::SERVICE_NAME,
 ];
 
 /// What `grpc.health.v1.Health` tells. Cheap to clone.
@@ -106,6 +110,7 @@ pub struct Services {
     values: ValueServiceServer<Values>,
     fifos: FifoServiceServer<Fifos>,
     queues: QueueServiceServer<Queues>,
+    webhooks: WebhookServiceServer<Webhooks>,
 }
 
 impl Services {
@@ -117,6 +122,7 @@ impl Services {
         let values = ValueServiceServer::new(Values(api.clone()));
         let fifos = FifoServiceServer::new(Fifos(api.clone()));
         let queues = QueueServiceServer::new(Queues(api.clone()));
+        let webhooks = WebhookServiceServer::new(Webhooks(api.clone()));
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -124,6 +130,7 @@ impl Services {
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
             fifos: fifos.max_decoding_message_size(MESSAGE_BYTES_MAX),
             queues: queues.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            webhooks: webhooks.max_decoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -157,6 +164,9 @@ impl Services {
             Some((queue_service_server::SERVICE_NAME, _)) => {
                 self.queues.clone().call(request).await
             }
+            Some((webhook_service_server::SERVICE_NAME, _)) => {
+                self.webhooks.clone().call(request).await
+            }
             _ => return Err(request),
         };
         match answered {
@@ -187,6 +197,7 @@ pub fn routes(
         .add_service(services.values)
         .add_service(services.fifos)
         .add_service(services.queues)
+        .add_service(services.webhooks)
         .add_service(tonic_health::pb::health_server::HealthServer::new(
             health_service,
         ))

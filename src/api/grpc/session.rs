@@ -338,7 +338,10 @@ impl Attached {
         match (asked, answer) {
             (Asked::Acquire, Answer::Granted(granted)) => {
                 let grant = convert::grant(&self.api, &self.namespace, &granted);
-                Told::Acquired(AcquireLockResponse { grant: Some(grant) })
+                Told::Acquired(AcquireLockResponse {
+                    grant: Some(grant),
+                    ..AcquireLockResponse::default()
+                })
             }
             (Asked::Release, Answer::Released) => Told::Released(ReleaseLockResponse {}),
             (Asked::RenewLock, Answer::Renewed { expires_in }) => {

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::HttpError;
 use super::params::{BODY_BYTES_MAX, Params};
+use crate::api::webhook::webhook_id;
 use crate::api::{ApiError, Identity, Reason, lease_id};
-use crate::core::{LeaseId, LockName, QueueName, ValueKey};
+use crate::core::{LeaseId, LockName, QueueName, ValueKey, WebhookId};
 
 /// Who calls, as the authentication layer found.
 #[derive(Clone, Debug)]
@@ -91,6 +92,19 @@ impl<S: Send + Sync> FromRequestParts<S> for LeasePath {
             .await?
             .unwrap_or_default();
         Ok(LeasePath(lease_id(&id)?))
+    }
+}
+
+/// The webhook that the path names.
+#[derive(Clone, Debug)]
+pub struct WebhookPath(pub WebhookId);
+
+impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let id = captured(parts, state, "webhook").await?.unwrap_or_default();
+        Ok(WebhookPath(webhook_id(&id)?))
     }
 }
 

@@ -67,6 +67,17 @@ pub struct ModeWord(pub Mode);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata(pub BTreeMap<String, String>);
 
+/// Whom to call when a turn comes: a JSON object, or, in a form, the text of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// Where to post.
+    pub url: String,
+    /// What to sign with; empty: the namespace's own secret.
+    pub secret: String,
+    /// How long the receiver has to take its turn.
+    pub accept_timeout: Option<Duration>,
+}
+
 /// Reads a span.
 ///
 /// # Errors
@@ -171,6 +182,28 @@ fn read_metadata(value: &Value) -> Result<BTreeMap<String, String>, String> {
     }
 }
 
+fn read_callback(value: &Value) -> Result<Callback, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Object {
+        url: String,
+        #[serde(default)]
+        secret: String,
+        accept_timeout: Option<Span>,
+    }
+    let read = match value {
+        Value::String(text) => serde_json::from_str(text),
+        Value::Object(_) => Object::deserialize(value),
+        _ => return Err("must be an object with a url".to_owned()),
+    };
+    let object = read.map_err(|error| format!("must be an object with a url: {error}"))?;
+    Ok(Callback {
+        url: object.url,
+        secret: object.secret,
+        accept_timeout: object.accept_timeout.map(|span| span.0),
+    })
+}
+
 macro_rules! deserialize_with {
     ($($type:ty, $read:path, $wrap:expr;)*) => {$(
         impl<'de> Deserialize<'de> for $type {
@@ -193,6 +226,7 @@ deserialize_with! {
     Base64, read_base64, Base64;
     ModeWord, read_mode, ModeWord;
     Metadata, read_metadata, Metadata;
+    Callback, read_callback, std::convert::identity;
 }
 
 #[cfg(test)]
@@ -228,6 +262,17 @@ mod tests {
         let metadata = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
         assert_eq!(read_metadata(&json!({"a": "b"})), Ok(metadata.clone()));
         assert_eq!(read_metadata(&json!("{\"a\":\"b\"}")), Ok(metadata));
+        let callback = Callback {
+            url: "http://x".to_owned(),
+            secret: String::new(),
+            accept_timeout: Some(Duration::from_secs(2)),
+        };
+        let object = json!({"url": "http://x", "accept_timeout": "2s"});
+        assert_eq!(
+            read_callback(&json!(object.to_string())),
+            Ok(callback.clone())
+        );
+        assert_eq!(read_callback(&object), Ok(callback));
     }
 
     #[test]
@@ -263,6 +308,16 @@ mod tests {
         for value in [json!({"a": 1}), json!("x"), json!([]), json!("{\"a\":1}")] {
             assert!(read_metadata(&value).is_err(), "{value}");
         }
+        for value in [
+            json!({}),
+            json!("http://x"),
+            json!([]),
+            json!({"url": 1}),
+            json!({"url": "http://x", "uri": ""}),
+            json!({"url": "http://x", "accept_timeout": "1M"}),
+        ] {
+            assert!(read_callback(&value).is_err(), "{value}");
+        }
         for value in [json!(-1), json!("x"), json!(1.5), json!("+1")] {
             assert!(read_revision(&value).is_err(), "{value}");
         }
@@ -287,6 +342,7 @@ mod tests {
             let _ = read_fencing_token(&value);
             let _ = read_mode(&value);
             let _ = read_metadata(&value);
+            let _ = read_callback(&value);
         }
     }
 }

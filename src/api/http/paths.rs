@@ -1,6 +1,7 @@
 //! Every path of the HTTP surfaces, and whose it is.
 
-/// The native REST API. `{name}` is a lock's name, percent-encoded; `{id}` is a lease's id.
+/// The native REST API. `{name}` is a lock's name, percent-encoded; `{id}` is a lease's or a
+/// webhook's id.
 pub mod rest {
     /// Reserves and lists.
     pub const LOCKS: &str = "/api/v1/locks";
@@ -54,6 +55,14 @@ pub mod rest {
     pub const REDRIVE: &str = "/api/v1/queues/{queue}/redrive";
     /// What stands before a queue's name.
     pub const QUEUE_PREFIX: &str = "/api/v1/queues/";
+    /// Lists webhooks.
+    pub const WEBHOOKS: &str = "/api/v1/webhooks";
+    /// Reads and cancels a webhook.
+    pub const WEBHOOK: &str = "/api/v1/webhooks/{id}";
+    /// What stands before a webhook's id.
+    pub const WEBHOOK_PREFIX: &str = "/api/v1/webhooks/";
+    /// Tells what webhooks are signed with.
+    pub const WEBHOOK_SECRET: &str = "/api/v1/webhook-secret";
     /// Makes and lists leases.
     pub const LEASES: &str = "/api/v1/leases";
     /// Reads a lease.

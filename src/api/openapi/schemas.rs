@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use serde_json::json;
-use utoipa::openapi::schema::{AnyOfBuilder, SchemaFormat, SchemaType};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, SchemaFormat, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -191,6 +191,13 @@ described_as! {
         .property_names(Some(Schema::Object(text().max_length(Some(METADATA_KEY_BYTES_MAX)).build())))
         .additional_properties(Some(Schema::Object(text().build())))
         .description(Some("Texts by key. In a form or a query: the JSON text of such an object."));
+    fields::Callback, "Callback" => ObjectBuilder::new()
+        .property("url", text().max_length(Some(CALLBACK_URL_BYTES_MAX)).description(Some("Where to post: http or https.")))
+        .property("secret", text().pattern(Some("^whsec_[A-Za-z0-9+/]+={0,2}$")).description(Some("What to sign with; without it: the namespace's own secret.")))
+        .property("accept_timeout", Ref::from_schema_name("Span"))
+        .required("url")
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        .description(Some("Whom to call when the turn comes. In a form or a query: the JSON text of such an object."));
 }
 
 schemas! {

@@ -1,17 +1,17 @@
-//! Acquire: an answer at once, a long poll, or a stream of news from the line.
+//! Acquire: an answer at once, a long poll, a stream of news from the line, or a call back.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::path::HttpMethod::Post;
 
 use super::{ask, events};
 use crate::api::http::extract::{Caller, Fields, LockPath};
-use crate::api::http::fields::{Count, Metadata, ModeWord, Span, Ttl};
+use crate::api::http::fields::{Callback, Count, Metadata, ModeWord, Span, Ttl};
 use crate::api::http::paths::rest as paths;
 use crate::api::http::view::GrantJson;
 use crate::api::http::{HttpError, unexpected_answer};
@@ -19,9 +19,10 @@ use crate::api::openapi::{
     EventStream, LeaseIdText, LockNameText, Operation, OwnerText, RequestIdText, Routes,
     SharedCount,
 };
+use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, Reason, lease_id};
-use crate::core::limits::WAIT_MAX;
-use crate::core::{Acquire, Answer, Command, Hold, LockName, Mode};
+use crate::core::limits::{CALLBACK_WAIT_MAX, WAIT_MAX};
+use crate::core::{Acquire, Answer, CallbackShape, Command, Hold, LockName, Mode, WebhookAnswer};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,11 +47,18 @@ pub(super) struct AcquireRequest {
     /// Makes a retry safe.
     #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
+    callback: Option<Callback>,
+}
+
+/// The place in line is taken: what comes of it is posted.
+#[derive(Serialize)]
+struct SubscribedResponse {
+    webhook: String,
 }
 
 impl AcquireRequest {
     /// `wait_default` stands where the caller named no wait.
-    fn check(
+    async fn check(
         self,
         api: &Api,
         lock: &LockName,
@@ -75,7 +83,19 @@ impl AcquireRequest {
             metadata: self.metadata.unwrap_or_default().0,
             request_id: self.request_id.unwrap_or_default(),
         };
-        Ok(input.check(Hold::Ttl(api.ttl_default()))?)
+        let hold_default = Hold::Ttl(api.ttl_default());
+        let Some(callback) = self.callback else {
+            return Ok(input.check(hold_default)?);
+        };
+        let callback = CallbackInput {
+            url: callback.url,
+            secret: callback.secret,
+            accept_timeout: callback.accept_timeout,
+            shape: CallbackShape::Native,
+        };
+        Ok(input
+            .check_with_callback(api, hold_default, callback)
+            .await?)
     }
 }
 
@@ -121,13 +141,18 @@ async fn acquire(
     Fields(request): Fields<AcquireRequest>,
 ) -> Result<Response, HttpError> {
     let streams = wants_events(&headers);
-    let wait_default = if streams {
-        WAIT_MAX
-    } else {
-        std::time::Duration::ZERO
+    let wait_default = match (request.callback.is_some(), streams) {
+        (true, true) => {
+            let expected = "can't be had together with the media type text/event-stream";
+            return Err(HttpError::invalid("callback", expected));
+        }
+        (true, false) => CALLBACK_WAIT_MAX,
+        (false, true) => WAIT_MAX,
+        (false, false) => std::time::Duration::ZERO,
     };
     let acquire = request
         .check(&api, &lock, wait_default)
+        .await
         .map_err(acquire_error)?;
     let namespace = caller.namespace;
     if streams {
@@ -139,6 +164,10 @@ async fn acquire(
     {
         Answer::Granted(granted) => {
             Ok(Json(GrantJson::new(api.grant_tokens(), &namespace, &granted)).into_response())
+        }
+        Answer::Webhook(WebhookAnswer::Subscribed(webhook)) => {
+            let webhook = webhook.to_string();
+            Ok((StatusCode::ACCEPTED, Json(SubscribedResponse { webhook })).into_response())
         }
         _ => Err(unexpected_answer()),
     }

@@ -259,7 +259,7 @@ pub(super) async fn peek(
     let command = QueueCommand::Peek {
         queue,
         part: request.part.map_or(Part::Ready, |part| part.0),
-        after: page.after_item()?,
+        after: page.after_number()?,
         limit: page.limit()?,
     };
     match ask_queue(&api, &caller.namespace, command).await? {

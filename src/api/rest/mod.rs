@@ -11,6 +11,7 @@ mod locks;
 mod page;
 mod queues;
 mod values;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ fn undescribed() -> Router<Api> {
         .route(paths::ACK, post(items::acknowledge))
         .route(paths::RETURN, post(items::give_back))
         .route(paths::EXTEND, post(items::extend))
+        .route(paths::WEBHOOKS, get(webhooks::list))
+        .route(paths::WEBHOOK, get(webhooks::get).delete(webhooks::cancel))
+        .route(paths::WEBHOOK_SECRET, get(webhooks::secret))
 }
 
 /// What a handler answers as JSON.

@@ -44,8 +44,8 @@ impl PageRequest {
         Ok(after_lease(self.token())?)
     }
 
-    /// The item after which the page begins.
-    pub fn after_item(&self) -> Result<Option<u64>, HttpError> {
+    /// The number after which the page begins.
+    pub fn after_number(&self) -> Result<Option<u64>, HttpError> {
         Ok(after_number(self.token())?)
     }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 pub use secret::WebhookSecrets;
 
-use super::Api;
+use super::{AcquireInput, Api};
 use crate::core::limits::CALLBACK_ACCEPT_DEFAULT;
 use crate::core::{
-    Callback, CallbackShape, CallbackUrl, Invalid, Subscribe, WebhookId, check_accept_timeout,
+    Acquire, Callback, CallbackShape, CallbackUrl, Hold, Invalid, Subscribe, WebhookId,
+    check_accept_timeout, check_callback_wait,
 };
 use crate::webhook::{Endpoint, WebhookSecret};
 
@@ -59,6 +60,33 @@ impl CallbackInput {
         Ok(Subscribe {
             id: WebhookId(uuid::Uuid::new_v4().as_u128()),
             callback: Arc::new(callback),
+        })
+    }
+}
+
+impl AcquireInput {
+    /// Checks everything of an acquire whose grant is posted; `hold_default` stands where the caller
+    /// named none.
+    ///
+    /// # Errors
+    /// As for [`AcquireInput::check`] and [`CallbackInput::check`]; the wait may be longer.
+    pub async fn check_with_callback(
+        self,
+        api: &Api,
+        hold_default: Hold,
+        callback: CallbackInput,
+    ) -> Result<Acquire, Invalid> {
+        let wait = check_callback_wait(self.wait)?;
+        let input = AcquireInput {
+            wait: Duration::ZERO,
+            ..self
+        };
+        let acquire = input.check(hold_default)?;
+        Ok(Acquire {
+            wait,
+            // Last: it may have to look up a name.
+            subscribe: Some(callback.check(api).await?),
+            ..acquire
         })
     }
 }
