@@ -82,7 +82,7 @@ const FLOORS: &[(&str, u64)] = &[
     ("tickets ended under who waits", 50),
     ("refused as lapsed", 200),
     ("tickets lapsed", 1_000),
-    ("turns given back", 50),
+    ("turns given back", 25),
     ("commits", 30_000),
     ("crashes", 1_000),
     ("commits whose answers were lost", 200),
