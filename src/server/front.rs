@@ -159,13 +159,20 @@ fn content_type<B>(request: &Request<B>) -> Option<&HeaderValue> {
     request.headers().get(header::CONTENT_TYPE)
 }
 
-/// A path as it may be logged. The id of a lease proves the right to it, so it is left out.
+/// A path as it may be logged. The ids of leases and tickets prove the right to them, so they are
+/// left out, and what follows them.
 fn loggable(path: &str) -> &str {
-    const LEASES: &str = "/api/v1/leases/";
-    match path.starts_with(LEASES) {
-        true => LEASES,
-        false => path,
-    }
+    const BEFORE_IDS: [(&str, &str); 4] = [
+        ("/api/v1/leases/", ""),
+        ("/api/v1/fifos/", "/tickets/"),
+        ("/fifo/", "/wait/"),
+        ("/fifo/", "/done/"),
+    ];
+    let begin = BEFORE_IDS.iter().find_map(|(root, infix)| {
+        let at = path.strip_prefix(root)?.find(infix)?;
+        path.get(..root.len() + at + infix.len())
+    });
+    begin.unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 
 mod acquire;
 mod events;
+mod fifos;
 mod leases;
 mod locks;
 mod page;
+mod tickets;
 mod values;
 
 use axum::middleware::map_response;
@@ -16,7 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::Api;
-use super::http::paths::rest as paths;
+use super::http::paths::{fifos as fifo_paths, rest as paths};
 use super::http::{HttpError, method_not_allowed, no_store};
 use crate::core::{Answer, Command, Namespace};
 
@@ -43,9 +45,28 @@ pub fn routes(api: Api) -> Router {
             get(values::get).put(values::put).delete(values::delete),
         )
         .route(paths::VALUE_WATCH, get(values::watch))
+        .merge(fifo_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
+}
+
+fn fifo_routes() -> Router<Api> {
+    Router::new()
+        .route(fifo_paths::FIFOS, get(fifos::list).post(fifos::create))
+        .route(fifo_paths::FIFO, get(fifos::get).delete(fifos::delete))
+        .route(
+            fifo_paths::TICKETS,
+            get(tickets::list).post(tickets::create),
+        )
+        .route(
+            fifo_paths::TICKET,
+            get(tickets::get).delete(tickets::cancel),
+        )
+        .route(fifo_paths::WAIT, post(tickets::wait))
+        .route(fifo_paths::EXTEND, post(tickets::extend))
+        .route(fifo_paths::COMPLETE, post(tickets::complete))
+        .route(fifo_paths::CANCEL, post(tickets::cancel))
 }
 
 /// What a handler answers as JSON.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::api::http::HttpError;
 use crate::api::http::fields::Count;
-use crate::api::page::{after_lease, after_name};
+use crate::api::page::{after_lease, after_name, after_number};
 use crate::core::{Invalid, LeaseId, check_page_size};
 
 /// Which page is wanted.
@@ -37,6 +37,11 @@ impl PageRequest {
     /// The lease after which the page begins.
     pub fn after_lease(&self) -> Result<Option<LeaseId>, HttpError> {
         Ok(after_lease(self.token())?)
+    }
+
+    /// The number after which the page begins.
+    pub fn after_number(&self) -> Result<Option<u64>, HttpError> {
+        Ok(after_number(self.token())?)
     }
 
     fn token(&self) -> &str {
