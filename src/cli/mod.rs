@@ -6,6 +6,9 @@ mod acquire;
 mod client;
 mod completions;
 mod error;
+mod fifo;
+mod fifo_views;
+mod fifo_wait;
 mod input;
 mod lease;
 mod listing;
@@ -41,6 +44,8 @@ enum Command {
     Lock(lock::LockArgs),
     /// Make and keep shared leases: one heartbeat for many locks
     Lease(lease::LeaseArgs),
+    /// Stand in durable lines, with tickets that outlive connections
+    Fifo(fifo::FifoArgs),
     /// Keep small values under keys, and change them atomically
     Value(value::ValueArgs),
     /// Make, list and revoke the API tokens of a server on this machine
@@ -56,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
+        Command::Fifo(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),

@@ -259,6 +259,18 @@ mod tests {
     #[test]
     fn the_id_of_a_lease_is_not_logged() {
         assert_eq!(loggable("/api/v1/leases/5f0c/renew"), "/api/v1/leases/");
-        assert_eq!(loggable("/api/v1/locks/x"), "/api/v1/locks/x");
+        for (path, logged) in [
+            ("/api/v1/locks/x", "/api/v1/locks/x"),
+            (
+                "/api/v1/fifos/x/tickets/5f0c/wait",
+                "/api/v1/fifos/x/tickets/",
+            ),
+            ("/api/v1/fifos/x/tickets", "/api/v1/fifos/x/tickets"),
+            ("/fifo/5f0c/wait/28c9", "/fifo/5f0c/wait/"),
+            ("/fifo/5f0c/done/28c9/", "/fifo/5f0c/done/"),
+            ("/fifo/5f0c/ticket", "/fifo/5f0c/ticket"),
+        ] {
+            assert_eq!(loggable(path), logged);
+        }
     }
 }
