@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "rest/fifos.rs"]
+mod fifos;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod bad_http;
 mod connections;
 mod cycles;
 mod dialects;
+mod fifos;
 mod full_disk;
 mod grpc;
 mod http;
