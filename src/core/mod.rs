@@ -28,7 +28,9 @@ mod view;
 pub use command::*;
 pub use load::Loader;
 pub use name::*;
-pub use record::{Change, Damage, Key, Record, ShardValue, Value};
+pub use record::{
+    Change, Damage, FifoValue, Key, Record, ShardValue, TicketValue, TimeoutsValue, Value,
+};
 pub use request::Fnv1a;
 pub use state::{Context, Out, State};
 pub use time::{Time, WallTime};

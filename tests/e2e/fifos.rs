@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::grpc::soon;
 use crate::http::{self, JSON, request};
@@ -110,13 +111,19 @@ async fn a_caller_that_hangs_up_leaves_its_ticket_where_it_stands() {
     let fifo = new_fifo(addr).await;
     let first = ticket(addr, &fifo).await;
     let second = ticket(addr, &fifo).await;
-    let wait = format!("/fifo/{fifo}/wait/{second}");
-    let path = wait.clone();
-    let caller = tokio::spawn(async move { http::get(addr, &path).await });
-    tokio::task::yield_now().await;
-    caller.abort();
+    // Its first news say that it waits.
+    let path = format!("/api/v1/fifos/{fifo}/tickets/{second}/wait");
+    let events = request("POST", path.as_bytes(), &["accept: text/event-stream"], b"");
+    let mut caller = http::connect(addr).await;
+    caller.write_all(&events).await.unwrap();
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains("event: queued") {
+        assert_ne!(soon(caller.read_buf(&mut told)).await.unwrap(), 0);
+    }
+    drop(caller);
     assert_eq!(read(addr, &fifo).await["waiting_count"], 1);
     http::get(addr, &format!("/fifo/{fifo}/done/{first}")).await;
+    let wait = format!("/fifo/{fifo}/wait/{second}");
     assert_eq!(soon(http::get(addr, &wait)).await.status, 200);
 }
 

@@ -16,6 +16,9 @@ impl World {
         let space = request.namespace.clone();
         match (&mut request.command, fault) {
             (Command::Acquire(acquire), Fault::ShareExclusive) => acquire.mode = Mode::Shared,
+            (Command::Fifo(FifoCommand::Create { settings, .. }), Fault::ServeOneMore) => {
+                settings.concurrency += 1;
+            }
             (Command::Acquire(acquire), Fault::IgnoreMaxShared) => acquire.max_shared = None,
             (Command::Acquire(acquire), Fault::ForgetRequestId) => {
                 let known = |id: &RequestId| {
@@ -57,6 +60,32 @@ impl World {
                 self.out
                     .effects
                     .retain(|effect| !matches!(effect, Effect::Lost { .. }));
+            }
+            Some(Fault::SwallowTurn) => {
+                let oracle = &self.oracle;
+                self.out
+                    .effects
+                    .retain(|effect| !(is_ready(effect) && oracle.waits_for_turn(effect.call())));
+            }
+            Some(Fault::TurnToAnother) => {
+                let mut calls = self.calls.keys().rev();
+                let last = calls.find(|call| self.oracle.waits_for_turn(**call));
+                for effect in &mut self.out.effects {
+                    if is_ready(effect)
+                        && self.oracle.waits_for_turn(effect.call())
+                        && let Effect::Reply(call, _) = effect
+                        && let Some(last) = last
+                    {
+                        *call = *last;
+                    }
+                }
+            }
+            Some(Fault::ServeOneMore) => {
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Fifo(view)))) = effect {
+                        view.settings.concurrency -= 1;
+                    }
+                }
             }
             Some(Fault::IgnoreRenewal) => {
                 for effect in &mut self.out.effects {
@@ -114,6 +143,25 @@ impl World {
                 },
                 |shard, revision| shard.last_revision = revision,
             ),
+            Some(Fault::ReviveLapsed) => {
+                let lapsed = |value: &Value| matches!(value, Value::Ticket(of) if of.state == TicketValue::LAPSED);
+                let records = self.store.records().iter();
+                let revived: Vec<Record> = records
+                    .filter(|(_, value)| lapsed(value))
+                    .filter_map(|(key, value)| match value {
+                        Value::Ticket(ticket) => {
+                            let mut ticket = ticket.clone();
+                            ticket.state = TicketValue::ACCEPTED;
+                            let (key, value) = (key.clone(), Value::Ticket(ticket));
+                            Some(Record { key, value })
+                        }
+                        _ => None,
+                    })
+                    .collect();
+                revived
+                    .into_iter()
+                    .for_each(|record| self.store.put(record));
+            }
             Some(Fault::ForgetRenewals) => {
                 let mut records: Vec<Record> = Vec::new();
                 for (key, value) in self.store.records() {
@@ -152,4 +200,11 @@ impl World {
             });
         }
     }
+}
+
+fn is_ready(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Ready(_))))
+    )
 }

@@ -14,6 +14,7 @@ use crate::world::{World, about};
 const CLIENTS: usize = 7;
 const NAMESPACES: [&str; 2] = ["red", "blue"];
 const LOCKS: [&str; 4] = ["a", "b", "c", "d"];
+pub const FIFOS: [&str; 2] = ["f", "g"];
 const VALUE_KEYS: [&str; 3] = ["v/1", "v/2", "w"];
 /// How many request ids there are in a namespace: few, so that they meet.
 const REQUEST_IDS: u32 = 200;
@@ -27,6 +28,7 @@ pub struct Client {
     stale: VecDeque<(LockName, u64)>,
     leases: VecDeque<LeaseId>,
     reserved: VecDeque<LockName>,
+    tickets: VecDeque<(FifoId, TicketId)>,
     session: Option<CallId>,
     /// The revision that it read last.
     revision: u64,
@@ -59,6 +61,7 @@ impl Client {
                 stale: VecDeque::new(),
                 leases: VecDeque::new(),
                 reserved: VecDeque::new(),
+                tickets: VecDeque::new(),
                 session: None,
                 revision: 0,
                 asked: VecDeque::new(),
@@ -79,7 +82,7 @@ impl World {
     /// A client does something.
     pub fn client_acts(&mut self) -> Verdict {
         let client = self.rng.usize(0..self.clients.len());
-        let command = match self.rng.u32(0..110) {
+        let command = match self.rng.u32(0..126) {
             0..34 => self.acquire(client),
             34..48 => return self.release(client),
             48..56 => self.renew(client),
@@ -96,7 +99,8 @@ impl World {
             }
             97..99 => self.force(client),
             99 => return self.withdraw(),
-            _ => self.on_a_value(client),
+            100..110 => self.on_a_value(client),
+            _ => Command::Fifo(self.on_a_fifo(client)),
         };
         self.ask(client, command)
     }
@@ -140,7 +144,7 @@ impl World {
         }
     }
 
-    fn some_request_id(&mut self, percent: u32) -> Option<RequestId> {
+    pub fn some_request_id(&mut self, percent: u32) -> Option<RequestId> {
         if self.rng.u32(0..100) >= percent {
             return None;
         }
@@ -148,11 +152,21 @@ impl World {
         Some(RequestId::new(&id).unwrap())
     }
 
-    fn fresh_id(&mut self) -> u128 {
+    pub fn fresh_id(&mut self) -> u128 {
         self.fresh += 1;
         // Ids are random to the core: their order says nothing of their age.
         let id = u128::from(self.fresh);
         id.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    }
+
+    /// A ticket that a client knows of: the newest, or any.
+    pub fn some_ticket(&mut self, client: usize, newest: bool) -> Option<(FifoId, TicketId)> {
+        let tickets = &self.clients[client].tickets;
+        let ticket = match newest {
+            true => tickets.back(),
+            false => pick(&mut self.rng, tickets),
+        };
+        ticket.cloned()
     }
 
     fn lease(&mut self, client: usize) -> LeaseId {
@@ -272,6 +286,7 @@ impl World {
                 expected_revision, ..
             } if other => *expected_revision = Some(u64::MAX),
             Command::Release { lock, .. } if other => *lock = LockName::new("other").unwrap(),
+            Command::Fifo(command) => self.bring_fresh_ids(command, other),
             _ => {}
         }
         let session = self.clients[client].session.filter(|_| self.rng.bool());
@@ -519,6 +534,12 @@ impl World {
             Effect::Reply(_, Ok(Answer::ValuePut(revision))) => client.revision = revision,
             Effect::Reply(_, Err(Refusal::RevisionMismatch(found))) => {
                 client.revision = found.revision();
+            }
+            Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Ticket(view)))) => {
+                let ticket = (view.fifo, view.id);
+                if !client.tickets.contains(&ticket) {
+                    push(&mut client.tickets, ticket);
+                }
             }
             Effect::Reply(_, Ok(Answer::Reserved(lock))) => push(&mut client.reserved, lock),
             Effect::Reply(_, Err(Refusal::NotHolder(lock))) => {

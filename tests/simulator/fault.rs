@@ -21,6 +21,16 @@ pub enum Fault {
     ForgetGrant,
     /// What was put under a key does not reach the store.
     ForgetValue,
+    /// What was put of a ticket does not reach the store.
+    ForgetTicket,
+    /// A FIFO serves one ticket more than it was made to.
+    ServeOneMore,
+    /// Those who wait for a ticket's turn are not told that it has come.
+    SwallowTurn,
+    /// The turn of one ticket is told to whoever waits for another.
+    TurnToAnother,
+    /// A ticket that has lapsed is taken for one that is accepted.
+    ReviveLapsed,
     /// An acquire is applied twice.
     ApplyTwice,
     /// A wait that timed out is never told.
@@ -56,6 +66,7 @@ impl Fault {
                 | Fault::RewindRevisions
                 | Fault::ForgetRequests
                 | Fault::ForgetRenewals
+                | Fault::ReviveLapsed
         )
     }
 }
@@ -65,12 +76,17 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ReplyBeforeCommit, &["S5"]),
     (Fault::RewindTokens, &["S3"]),
     (Fault::RewindRevisions, &["S17"]),
-    (Fault::Overtake, &["S8"]),
-    (Fault::ClockJump, &["S6"]),
-    (Fault::ClockRunsWhileDown, &["S6"]),
+    (Fault::Overtake, &["S8", "S10"]),
+    (Fault::ClockJump, &["S6", "S11", "S17"]),
+    (Fault::ClockRunsWhileDown, &["S6", "S11", "S17"]),
     (Fault::ForgetDelete, &["S5"]),
     (Fault::ForgetGrant, &["S4"]),
     (Fault::ForgetValue, &["S17"]),
+    (Fault::ForgetTicket, &["S11"]),
+    (Fault::ServeOneMore, &["S11"]),
+    (Fault::SwallowTurn, &["S11"]),
+    (Fault::TurnToAnother, &["S10", "S11"]),
+    (Fault::ReviveLapsed, &["S11"]),
     (Fault::ApplyTwice, &["S10"]),
     (Fault::SwallowTimeOut, &["S9", "S10"]),
     (Fault::ForgetRequests, &["S12"]),
@@ -81,6 +97,6 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::LateClient, &["S2"]),
     (Fault::IgnoreRenewal, &["S2", "S6"]),
     (Fault::SwallowLoss, &["losses"]),
-    (Fault::NeverExpire, &["S6"]),
+    (Fault::NeverExpire, &["S6", "S11", "S17"]),
     (Fault::ForgetRequestId, &["S12"]),
 ];

@@ -11,6 +11,7 @@
 mod bend;
 mod client;
 mod fault;
+mod fifo_client;
 mod journal;
 mod oracle;
 mod store;
@@ -72,6 +73,16 @@ const FLOORS: &[(&str, u64)] = &[
     ("values deleted", 500),
     ("refused by revision", 5_000),
     ("watched changes of values", 500),
+    ("places of tickets told", 1_000),
+    ("turns accepted", 1_000),
+    ("tickets completed", 1_000),
+    ("tickets cancelled", 200),
+    ("FIFOs deleted", 50),
+    ("turns waited for in vain", 100),
+    ("tickets ended under who waits", 50),
+    ("refused as lapsed", 200),
+    ("tickets lapsed", 1_000),
+    ("turns given back", 25),
     ("commits", 30_000),
     ("crashes", 1_000),
     ("commits whose answers were lost", 200),

@@ -42,8 +42,8 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Calls that were sent and have not arrived.
     wire: Vec<CallId>,
-    /// Grants to give back: their callers were gone.
-    give_backs: Vec<(Namespace, LockName, u64)>,
+    /// Grants and turns to give back: their callers were gone.
+    give_backs: Vec<(Namespace, Command)>,
     pub oracle: Oracle,
     pub journal: Journal,
     pub step: u64,
@@ -149,7 +149,11 @@ impl World {
             self.give_one_back()?;
         }
         let waiting = |asked: &Asked| {
-            matches!(asked.request.command, Command::Acquire(_)) && asked.unread.is_empty()
+            let waits = matches!(
+                asked.request.command,
+                Command::Acquire(_) | Command::Fifo(FifoCommand::Wait { .. })
+            );
+            waits && asked.unread.is_empty()
         };
         let waiting: Vec<CallId> = self
             .calls
@@ -367,6 +371,10 @@ impl World {
                     key: Key::Value(..),
                     ..
                 }) => self.has(Fault::ForgetValue),
+                Change::Put(Record {
+                    key: Key::Ticket(..),
+                    ..
+                }) => self.has(Fault::ForgetTicket),
                 _ => false,
             };
             if !forgotten {
@@ -418,11 +426,7 @@ impl World {
             return Ok(());
         }
         let index = self.rng.usize(0..self.give_backs.len());
-        let (namespace, lock, fencing_token) = self.give_backs.swap_remove(index);
-        let command = Command::GiveBack {
-            lock,
-            fencing_token,
-        };
+        let (namespace, command) = self.give_backs.swap_remove(index);
         self.tell(&namespace, command)
     }
 
@@ -605,9 +609,9 @@ impl World {
     }
 }
 
-/// The grant that nobody knows of when this effect reaches nobody.
-fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, LockName, u64)> {
-    match effect {
+/// What gives back that which nobody knows of when this effect reaches nobody.
+fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, Command)> {
+    let command = match effect {
         Effect::Reply(
             _,
             Ok(
@@ -617,12 +621,16 @@ fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, LockName
                     created: true,
                 },
             ),
-        ) => {
-            let lock = granted.lock.clone();
-            Some((namespace.clone(), lock, granted.holder.fencing_token))
+        ) => Command::GiveBack {
+            lock: granted.lock.clone(),
+            fencing_token: granted.holder.fencing_token,
+        },
+        Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Ready(view)))) => {
+            Command::Fifo(FifoCommand::GiveBack { ticket: view.id })
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((namespace.clone(), command))
 }
 
 /// What a client says of itself.

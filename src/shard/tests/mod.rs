@@ -7,6 +7,7 @@
 
 mod commits;
 mod failures;
+mod fifos;
 mod limits;
 mod races;
 mod store;

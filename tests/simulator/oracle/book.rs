@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use holdfast::core::limits::{LONG_TTL, LONG_TTL_SLACK};
 use holdfast::core::{
-    Acquire, Answer, CallId, Change, Command, Effect, Hold as KeepAlive, Key, LeaseId, LockName,
-    Mode, Namespace, Proof, Record, Refusal, Request, RequestId, SessionLease, Time, Value,
+    Acquire, Answer, CallId, Change, Command, Effect, FifoAnswer, FifoCommand, FifoId,
+    Hold as KeepAlive, Key, LeaseId, LockName, Mode, Namespace, Proof, Record, Refusal, Request,
+    RequestId, SessionLease, TicketId, Time, Value,
 };
 
 /// How long an outcome is remembered: a promise to users, so it stands here by itself.
@@ -132,6 +133,11 @@ pub enum Outcome {
     Forced(usize),
     ValuePut(u64),
     ValueDeleted(u64),
+    Fifo(FifoId),
+    FifoDeleted(usize),
+    Ticket(TicketId),
+    TicketCompleted,
+    TicketCancelled,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -775,6 +781,11 @@ pub fn outcome(answer: &Answer) -> Option<Outcome> {
         Answer::Forced(count) => Outcome::Forced(*count),
         Answer::ValuePut(revision) => Outcome::ValuePut(*revision),
         Answer::ValueDeleted(revision) => Outcome::ValueDeleted(*revision),
+        Answer::Fifo(FifoAnswer::Fifo(view)) => Outcome::Fifo(view.id.clone()),
+        Answer::Fifo(FifoAnswer::Deleted(count)) => Outcome::FifoDeleted(*count),
+        Answer::Fifo(FifoAnswer::Ticket(view)) => Outcome::Ticket(view.id),
+        Answer::Fifo(FifoAnswer::Completed) => Outcome::TicketCompleted,
+        Answer::Fifo(FifoAnswer::Cancelled) => Outcome::TicketCancelled,
         _ => return None,
     })
 }
@@ -789,7 +800,14 @@ pub fn request_id(command: &Command) -> Option<&RequestId> {
         | Command::CreateLease { request_id, .. }
         | Command::RevokeLease { request_id, .. }
         | Command::PutValue { request_id, .. }
-        | Command::DeleteValue { request_id, .. } => request_id.as_ref(),
+        | Command::DeleteValue { request_id, .. }
+        | Command::Fifo(
+            FifoCommand::Create { request_id, .. }
+            | FifoCommand::Delete { request_id, .. }
+            | FifoCommand::CreateTicket { request_id, .. }
+            | FifoCommand::Complete { request_id, .. }
+            | FifoCommand::Cancel { request_id, .. },
+        ) => request_id.as_ref(),
         _ => None,
     }
 }
@@ -869,6 +887,53 @@ pub fn asks_the_same(a: &Command, b: &Command) -> bool {
             },
         ) => (key, expected_revision) == (other, other_revision),
         (Command::RevokeLease { id, .. }, Command::RevokeLease { id: other, .. }) => id == other,
+        (Command::Fifo(a), Command::Fifo(b)) => asks_the_same_of_fifos(a, b),
+        _ => false,
+    }
+}
+
+/// As [`asks_the_same`]. Whoever named no id comes with another fresh one.
+fn asks_the_same_of_fifos(a: &FifoCommand, b: &FifoCommand) -> bool {
+    use FifoCommand::{Cancel, Complete, Create, CreateTicket, Delete};
+    let create = |command: &FifoCommand| match command {
+        Create {
+            id,
+            fresh_id,
+            settings,
+            ..
+        } => Some(((!fresh_id).then(|| id.clone()), *settings)),
+        _ => None,
+    };
+    let stand = |command: &FifoCommand| match command {
+        CreateTicket {
+            fifo,
+            overrides,
+            lenient,
+            about,
+            ..
+        } => Some((fifo.clone(), *overrides, *lenient, about.clone())),
+        _ => None,
+    };
+    match (a, b) {
+        (Create { .. }, Create { .. }) => create(a) == create(b),
+        (CreateTicket { .. }, CreateTicket { .. }) => stand(a) == stand(b),
+        (Delete { id, .. }, Delete { id: other, .. }) => id == other,
+        (
+            Complete { fifo, ticket, .. },
+            Complete {
+                fifo: other,
+                ticket: other_ticket,
+                ..
+            },
+        )
+        | (
+            Cancel { fifo, ticket, .. },
+            Cancel {
+                fifo: other,
+                ticket: other_ticket,
+                ..
+            },
+        ) => (fifo, ticket) == (other, other_ticket),
         _ => false,
     }
 }

@@ -15,6 +15,7 @@ mod s07_stale;
 mod s08_order;
 mod s09_nobody_forgotten;
 mod s10_one_answer;
+mod s11_tickets;
 mod s12_same_outcome;
 mod s16_replay;
 mod s17_values;
@@ -22,7 +23,8 @@ mod s17_values;
 use std::collections::BTreeMap;
 
 use holdfast::core::{
-    CallId, Change, Command, Effect, Key, LeaseId, LockName, Request, State, Time, Value,
+    CallId, Change, Command, Effect, Key, LeaseId, LockName, Request, State, TicketValue, Time,
+    Value,
 };
 
 use book::{Book, Seen, Step};
@@ -97,6 +99,7 @@ pub struct Oracle {
     never_early: s06_never_early::NeverEarly,
     stale: s07_stale::Stale,
     one_answer: s10_one_answer::OneAnswer,
+    tickets: s11_tickets::Tickets,
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
     values: s17_values::Values,
@@ -105,6 +108,11 @@ pub struct Oracle {
 impl Oracle {
     pub fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// Whether a call waits for the turn of a ticket.
+    pub fn waits_for_turn(&self, call: CallId) -> bool {
+        self.tickets.waits_for_turn(call)
     }
 
     /// A request is about to be applied.
@@ -126,6 +134,7 @@ impl Oracle {
         self.one_answer.step(&self.book, step, &seen)?;
         self.same_outcome.step(step, &seen)?;
         self.values.step(step)?;
+        self.tickets.step(step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
         s12_same_outcome::forgotten(&self.book, step)?;
@@ -162,6 +171,7 @@ impl Oracle {
         self.tokens_rise.commit(changes)?;
         self.exclusion.commit(changes)?;
         self.values.commit(changes)?;
+        self.tickets.commit(changes)?;
         self.durability.commit(changes);
         self.committed_first.commit(changes);
         self.replay.commit(changes);
@@ -173,6 +183,7 @@ impl Oracle {
         self.committed_first.told(told)?;
         self.durability.told(told);
         self.values.told(told)?;
+        self.tickets.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
     }
@@ -180,6 +191,7 @@ impl Oracle {
     /// A client has read an answer to a call of its own.
     pub fn read(&mut self, told: &Told<'_>) -> Verdict {
         self.stops_in_time.read(told);
+        self.tickets.read(told.effect);
         self.one_answer.read(told.effect)
     }
 
@@ -195,6 +207,7 @@ impl Oracle {
         self.one_answer.crash(&self.book);
         let records = state.records();
         self.values.crash(&records, state.now())?;
+        self.tickets.crash(&records, state.now())?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
     }
@@ -205,7 +218,7 @@ impl Oracle {
     }
 
     fn count(&mut self, step: &Step<'_>, seen: &Seen) {
-        use holdfast::core::{Answer, Refusal};
+        use holdfast::core::{Answer, FifoAnswer, FifoCommand, Refusal};
         let tally = &mut self.tally;
         for begun in &seen.begun {
             tally.count("grants");
@@ -231,6 +244,11 @@ impl Oracle {
         if matches!(step.command(), Some(Command::GiveBack { .. })) {
             tally.add("grants given back", seen.ended.len() as u64);
         }
+        let lapsed = step.changes.iter().filter(|change| has_lapsed(change));
+        tally.add("tickets lapsed", lapsed.count() as u64);
+        if let Some(Command::Fifo(FifoCommand::GiveBack { .. })) = step.command() {
+            tally.add("turns given back", step.changes.len() as u64);
+        }
         for effect in step.effects {
             tally.count(match effect {
                 Effect::Queued(..) => "positions told",
@@ -249,9 +267,27 @@ impl Oracle {
                 Effect::Reply(_, Ok(Answer::ValueDeleted(_))) => "values deleted",
                 Effect::Reply(_, Err(Refusal::RevisionMismatch(_))) => "refused by revision",
                 Effect::ValueChanged(..) => "watched changes of values",
+                Effect::InLine(..) => "places of tickets told",
+                Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Fifo(_)))) => "FIFOs told",
+                Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Ready(_)))) => "turns accepted",
+                Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Completed))) => "tickets completed",
+                Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Cancelled))) => "tickets cancelled",
+                Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Deleted(_)))) => "FIFOs deleted",
+                Effect::Reply(_, Err(Refusal::TurnTimedOut(..))) => "turns waited for in vain",
+                Effect::Reply(_, Err(Refusal::TicketEnded(..))) => "tickets ended under who waits",
+                Effect::Reply(_, Err(Refusal::TicketLapsed(_))) => "refused as lapsed",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
                 _ => "other effects",
             });
         }
+    }
+}
+
+fn has_lapsed(change: &Change) -> bool {
+    match change {
+        Change::Put(record) => {
+            matches!(&record.value, Value::Ticket(of) if of.state == TicketValue::LAPSED)
+        }
+        Change::Delete(_) => false,
     }
 }

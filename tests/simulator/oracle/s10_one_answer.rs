@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::core::{
-    Acquire, Answer, CallId, Command, Effect, Granted, Hold, Mode, Refusal, Request,
+    Acquire, Answer, CallId, Command, Effect, FifoAnswer, FifoCommand, Granted, Hold, Mode,
+    Refusal, Request,
 };
 
 use super::Verdict;
@@ -120,6 +121,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
                 Effect::Queued(..)
                     | Effect::Watching(..)
                     | Effect::WatchingValue(..)
+                    | Effect::InLine(..)
                     | Effect::SessionOpened { .. }
             )
     });
@@ -128,13 +130,15 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             Command::Touch { .. }
             | Command::Withdraw { .. }
             | Command::Cancel { .. }
-            | Command::GiveBack { .. },
+            | Command::GiveBack { .. }
+            | Command::Fifo(FifoCommand::GiveBack { .. }),
             reply,
         ) => reply.is_none(),
         (
             Command::Acquire(_)
             | Command::Watch { .. }
             | Command::WatchValue { .. }
+            | Command::Fifo(FifoCommand::Wait { .. })
             | Command::OpenSession { .. },
             None,
         ) => stays,
@@ -152,6 +156,8 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
         | (Command::DeleteValue { .. }, Some(Ok(Answer::ValueDeleted(_))))
         | (Command::GetValue { .. }, Some(Ok(Answer::Value(_))))
         | (Command::ListValues { .. }, Some(Ok(Answer::Values { .. }))) => true,
+        // S11 looks into these.
+        (Command::Fifo(command), Some(Ok(Answer::Fifo(answer)))) => is_answer(command, answer),
         (Command::GetLock { lock }, Some(Ok(Answer::Lock(view)))) => view.name == *lock,
         (Command::CreateLease { ttl, .. }, Some(Ok(Answer::Lease(view)))) => view.ttl == *ttl,
         (Command::GetLease { id }, Some(Ok(Answer::Lease(view)))) => view.id == *id,
@@ -187,6 +193,29 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
     Ok(())
 }
 
+fn is_answer(command: &FifoCommand, answer: &FifoAnswer) -> bool {
+    match command {
+        FifoCommand::Create { .. } | FifoCommand::Get { .. } => {
+            matches!(answer, FifoAnswer::Fifo(_))
+        }
+        FifoCommand::List { limit, .. } => {
+            matches!(answer, FifoAnswer::Fifos { fifos, .. } if fifos.len() <= *limit)
+        }
+        FifoCommand::Delete { .. } => matches!(answer, FifoAnswer::Deleted(_)),
+        FifoCommand::CreateTicket { .. } => matches!(answer, FifoAnswer::Ticket(_)),
+        FifoCommand::GetTicket { ticket, .. } | FifoCommand::Extend { ticket, .. } => {
+            matches!(answer, FifoAnswer::Ticket(view) if view.id == *ticket)
+        }
+        FifoCommand::ListTickets { .. } => matches!(answer, FifoAnswer::Tickets { .. }),
+        FifoCommand::Wait { ticket, .. } => {
+            matches!(answer, FifoAnswer::Ready(view) if view.id == *ticket)
+        }
+        FifoCommand::Complete { .. } => *answer == FifoAnswer::Completed,
+        FifoCommand::Cancel { .. } => *answer == FifoAnswer::Cancelled,
+        FifoCommand::GiveBack { .. } => false,
+    }
+}
+
 fn request_pages(command: &Command) -> bool {
     matches!(command, Command::ListLocks { after: Some(_), .. })
 }
@@ -207,7 +236,21 @@ fn as_asked(acquire: &Acquire, granted: &Granted) -> bool {
 
 fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Invalid(_) => matches!(command, Command::Renew { ttl: Some(_), .. }),
+        Refusal::RequestIdReused(id) => super::book::request_id(command) == Some(id),
+        // S11 looks into these.
+        Refusal::FifoNotFound(_)
+        | Refusal::FifoExists(_)
+        | Refusal::TicketNotFound(_)
+        | Refusal::TicketLapsed(_)
+        | Refusal::TicketEnded(..)
+        | Refusal::TurnTimedOut(..)
+        | Refusal::TicketNotAccepted(_) => matches!(command, Command::Fifo(_)),
+        Refusal::Invalid(_) => {
+            matches!(
+                command,
+                Command::Renew { ttl: Some(_), .. } | Command::Fifo(_)
+            )
+        }
         Refusal::LockHeld(view) => match command {
             Command::Acquire(acquire) => {
                 let alone = acquire.mode == Mode::Exclusive;
@@ -255,8 +298,8 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
                 ..
             }
         ),
-        Refusal::RequestIdReused(id) => super::book::request_id(command) == Some(id),
         Refusal::WaitTimedOut(_)
+        | Refusal::DeliveryEnded(_)
         | Refusal::Cancelled
         | Refusal::SessionTaken
         | Refusal::LimitReached { .. } => false,
