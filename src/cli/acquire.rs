@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::callback::{self, CallbackArgs};
 use super::client::Client;
 use super::error::CliError;
-use super::input;
+use super::input::{self, Wait};
 use super::output::{Output, Progress};
 use super::signal::Signals;
 use super::views;
@@ -103,19 +103,11 @@ pub struct AcquireArgs {
     quiet: bool,
 }
 
-/// How long to stand in line.
-#[derive(Clone, Copy)]
-enum Wait {
-    For(Duration),
-    Forever,
-}
-
 impl AcquireArgs {
     fn wait(&self) -> Result<Wait, CliError> {
-        match self.wait.as_deref() {
+        match &self.wait {
             None => Ok(Wait::For(Duration::ZERO)),
-            Some("forever") => Ok(Wait::Forever),
-            Some(text) => input::duration("wait", text).map(Wait::For),
+            Some(text) => input::wait(text),
         }
     }
 
@@ -240,10 +232,7 @@ impl Waiting<'_> {
     /// Stands in line until the lock is had or the time is over. A server that breaks off, or has too
     /// much to do, is asked again, under the same request id, while there is time.
     async fn stand_in_line(&mut self, wait: Wait) -> Result<Grant, CliError> {
-        let until = match wait {
-            Wait::For(span) => Instant::now().checked_add(span),
-            Wait::Forever => None,
-        };
+        let until = wait.until();
         if self.own_id {
             self.request.request_id = fresh_request_id();
         }

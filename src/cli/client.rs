@@ -18,6 +18,7 @@ use super::input;
 use super::output::Output;
 use crate::api::Reason;
 use crate::core::Invalid;
+use crate::proto::v1::fifo_service_client::FifoServiceClient;
 use crate::proto::v1::lease_service_client::LeaseServiceClient;
 use crate::proto::v1::lock_service_client::LockServiceClient;
 use crate::proto::v1::queue_service_client::QueueServiceClient;
@@ -161,6 +162,11 @@ impl Client {
     /// The lease service.
     pub fn leases(&self) -> LeaseServiceClient<AuthorizedChannel> {
         LeaseServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
+    }
+
+    /// The FIFO service.
+    pub fn fifos(&self) -> FifoServiceClient<AuthorizedChannel> {
+        FifoServiceClient::with_interceptor(self.channel.clone(), self.token.clone())
     }
 
     /// The value service.

@@ -27,7 +27,7 @@ pub enum Exit {
     Internal = 70,
     /// The answer could not be written.
     Output = 74,
-    /// The lock could not be had: it is held, or was not granted in time. Or no item came in time.
+    /// The lock could not be had, the ticket's turn did not come, or no item came, in time.
     NotAcquired = 75,
     /// The API token is missing, unknown or not good for this.
     Denied = 77,
@@ -46,7 +46,8 @@ pub const EXIT_CODES: &str = "Exit codes:
   69   the server can't be reached, or can't serve now
   70   a defect, here or in the server
   74   the answer could not be written
-  75   the lock could not be had: it is held, or was not granted in time; the queue had no item
+  75   the lock could not be had: it is held, or was not granted in time; the ticket's turn did not
+       come in time; the queue had no item
   77   the API token is missing, unknown or not good for this
   130  interrupted while waiting (143: terminated)";
 
@@ -231,7 +232,7 @@ impl fmt::Display for CliError {
 
 fn exit_of(reason: Reason) -> Exit {
     match (reason, reason.grpc_code()) {
-        (Reason::LockHeld | Reason::WaitTimedOut, _) => Exit::NotAcquired,
+        (Reason::LockHeld | Reason::WaitTimedOut | Reason::TurnTimedOut, _) => Exit::NotAcquired,
         (_, Code::InvalidArgument) => Exit::BadValue,
         (_, Code::Unavailable) => Exit::Unavailable,
         (_, Code::Unauthenticated | Code::PermissionDenied) => Exit::Denied,

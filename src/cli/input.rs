@@ -9,6 +9,7 @@ use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
 
 use super::error::CliError;
 use crate::api::http::duration::parse_duration;
@@ -89,6 +90,33 @@ pub fn duration(field: &'static str, text: &str) -> Result<Duration, CliError> {
 /// The same for a message.
 pub fn proto_duration(field: &'static str, text: &str) -> Result<prost_types::Duration, CliError> {
     to_proto(field, duration(field, text)?)
+}
+
+/// How long to stand in line.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// So long.
+    For(Duration),
+    /// However long it takes.
+    Forever,
+}
+
+impl Wait {
+    /// When it is over, for who begins now; `None`: never.
+    pub fn until(self) -> Option<Instant> {
+        match self {
+            Wait::For(span) => Instant::now().checked_add(span),
+            Wait::Forever => None,
+        }
+    }
+}
+
+/// Reads how long to stand in line: a duration, or `forever`.
+pub fn wait(text: &str) -> Result<Wait, CliError> {
+    match text {
+        "forever" => Ok(Wait::Forever),
+        text => duration("wait", text).map(Wait::For),
+    }
 }
 
 /// Puts a duration into a message.

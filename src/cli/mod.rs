@@ -7,6 +7,9 @@ mod callback;
 mod client;
 mod completions;
 mod error;
+mod fifo;
+mod fifo_views;
+mod fifo_wait;
 mod input;
 mod lease;
 mod listing;
@@ -44,6 +47,8 @@ enum Command {
     Lock(lock::LockArgs),
     /// Make and keep shared leases: one heartbeat for many locks
     Lease(lease::LeaseArgs),
+    /// Stand in durable lines, with tickets that outlive connections
+    Fifo(fifo::FifoArgs),
     /// Keep small values under keys, and change them atomically
     Value(value::ValueArgs),
     /// Put items in line, and take each once
@@ -63,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => args.run(),
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
+        Command::Fifo(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),
         Command::Queue(args) => client::execute(args.output(), args.run()),
         Command::Webhook(args) => client::execute(args.output(), args.run()),

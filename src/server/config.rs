@@ -40,6 +40,8 @@ pub enum Dialect {
     Webmutex,
     /// /v1/UUID
     Getlock,
+    /// /fifo/new, /fifo/UUID/ticket, /fifo/UUID/wait/TICKET, /fifo/UUID/done/TICKET
+    Sync,
     /// /v1/acquire/NAME, /v1/heartbeat/NAME, /v1/release/NAME
     Lockable,
 }

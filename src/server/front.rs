@@ -160,14 +160,21 @@ fn content_type<B>(request: &Request<B>) -> Option<&HeaderValue> {
     request.headers().get(header::CONTENT_TYPE)
 }
 
-/// A path as it may be logged. The id of a lease or a webhook proves the right to it, so it is left
-/// out.
+/// A path as it may be logged. The ids of leases, tickets and webhooks prove the right to them, so they are
+/// left out, and what follows them.
 fn loggable(path: &str) -> &str {
-    const LEASES: &str = "/api/v1/leases/";
-    [LEASES, WEBHOOK_PREFIX]
-        .into_iter()
-        .find(|prefix| path.starts_with(prefix))
-        .unwrap_or(path)
+    const BEFORE_IDS: [(&str, &str); 5] = [
+        ("/api/v1/leases/", ""),
+        (WEBHOOK_PREFIX, ""),
+        ("/api/v1/fifos/", "/tickets/"),
+        ("/fifo/", "/wait/"),
+        ("/fifo/", "/done/"),
+    ];
+    let begin = BEFORE_IDS.iter().find_map(|(root, infix)| {
+        let at = path.strip_prefix(root)?.find(infix)?;
+        path.get(..root.len() + at + infix.len())
+    });
+    begin.unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -252,6 +259,18 @@ mod tests {
     fn the_ids_of_leases_and_webhooks_are_not_logged() {
         assert_eq!(loggable("/api/v1/webhooks/msg_5f"), "/api/v1/webhooks/");
         assert_eq!(loggable("/api/v1/leases/5f0c/renew"), "/api/v1/leases/");
-        assert_eq!(loggable("/api/v1/locks/x"), "/api/v1/locks/x");
+        for (path, logged) in [
+            ("/api/v1/locks/x", "/api/v1/locks/x"),
+            (
+                "/api/v1/fifos/x/tickets/5f0c/wait",
+                "/api/v1/fifos/x/tickets/",
+            ),
+            ("/api/v1/fifos/x/tickets", "/api/v1/fifos/x/tickets"),
+            ("/fifo/5f0c/wait/28c9", "/fifo/5f0c/wait/"),
+            ("/fifo/5f0c/done/28c9/", "/fifo/5f0c/done/"),
+            ("/fifo/5f0c/ticket", "/fifo/5f0c/ticket"),
+        ] {
+            assert_eq!(loggable(path), logged);
+        }
     }
 }

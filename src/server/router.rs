@@ -22,6 +22,7 @@ pub(super) fn assemble(
     let options = DialectOptions {
         webmutex: spoken(Dialect::Webmutex),
         getlock: spoken(Dialect::Getlock),
+        sync: spoken(Dialect::Sync),
         lockable: spoken(Dialect::Lockable),
         webmutex_ttl: config.webmutex_ttl,
         lockable_ttl: config.lockable_ttl,

@@ -1,6 +1,7 @@
 //! The client side of the command line, from outside: the real binary against a real server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod fifo;
 mod queue;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -737,6 +738,13 @@ fn every_command_has_help_with_an_example() {
         (
             "lease",
             &["create", "renew", "keep-alive", "revoke", "get", "list"],
+        ),
+        (
+            "fifo",
+            &[
+                "create", "get", "list", "delete", "ticket", "tickets", "wait", "extend", "done",
+                "cancel",
+            ],
         ),
     ] {
         let help = command(&[group, "--help"]).output().unwrap();

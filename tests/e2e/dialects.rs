@@ -1,4 +1,4 @@
-//! The scripts of webmutex, getlock and lockable as they stand, with only the host replaced; and all
+//! The scripts of webmutex, getlock, sync and lockable as they stand, with only the host replaced; and all
 //! dialects over one lock space.
 
 use std::path::Path;
@@ -51,6 +51,11 @@ fn the_script_of_webmutex_runs() {
 #[test]
 fn the_script_of_getlock_runs() {
     script(&Server::memory(), "bash", "getlock.sh");
+}
+
+#[test]
+fn the_script_of_sync_runs() {
+    script(&Server::memory(), "bash", "sync.sh");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod bad_webhooks;
 mod connections;
 mod cycles;
 mod dialects;
+mod fifos;
 mod full_disk;
 mod grpc;
 mod http;

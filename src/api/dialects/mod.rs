@@ -1,11 +1,12 @@
-//! The APIs of other lock services, over the same locks: scripts written for them need only a new
-//! host.
+//! The APIs of other lock services, over the same locks and FIFOs: scripts written for them need
+//! only a new host.
 //!
 //! Each dialect is one file: it reads parameters, asks the shard, and answers in its own words. What
 //! one of them has no words for is added to its JSON, never put in place of it.
 
 pub mod getlock;
 pub mod lockable;
+pub mod sync;
 pub mod webmutex;
 
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct DialectOptions {
     pub webmutex: bool,
     /// Whether getlock is spoken.
     pub getlock: bool,
+    /// Whether sync is spoken.
+    pub sync: bool,
     /// Whether lockable is spoken.
     pub lockable: bool,
     /// The TTL of a webmutex grab that names none; `None`: it has no expiry.
@@ -46,6 +49,7 @@ impl Default for DialectOptions {
         DialectOptions {
             webmutex: true,
             getlock: true,
+            sync: true,
             lockable: true,
             webmutex_ttl: None,
             lockable_ttl: TTL_DEFAULT,
@@ -58,8 +62,11 @@ impl Default for DialectOptions {
 /// [`Identity`] in the request's extensions. What no route has is left to the caller's fallback,
 /// [`no_such_path`](super::http::no_such_path).
 pub fn routes(api: Api, options: DialectOptions) -> Router {
-    spoken(&options)
-        .into_router()
+    let mut routes = spoken(&options).into_router();
+    if options.sync {
+        routes = routes.merge(sync::routes());
+    }
+    routes
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(Dialects { api, options })

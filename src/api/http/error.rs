@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::paths::{Surface, rest};
+use super::paths::{Surface, fifos, rest};
 use super::view::{HolderJson, ValueJson};
 use crate::api::openapi::ReasonWord;
 use crate::api::{ApiError, Reason, dialects};
@@ -171,6 +171,7 @@ pub fn error_response(path: &str, error: impl Into<HttpError>) -> Response {
         Surface::Rest => (error.into_response(), "Bearer"),
         Surface::Webmutex => (dialects::webmutex::refuse(error), BASIC),
         Surface::Getlock => (dialects::getlock::refuse(error), BASIC),
+        Surface::Sync => (dialects::sync::refuse(error), BASIC),
         Surface::Lockable => (dialects::lockable::refuse(error), BASIC),
     };
     if unauthenticated {
@@ -198,16 +199,21 @@ pub fn unauthenticated(path: &str) -> Response {
 pub async fn no_such_path(uri: Uri) -> Response {
     let path = uri.path();
     // An empty name leaves a path that no route has; what is wrong with it is the name.
-    let nameless = |prefix| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let is_empty = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    let nameless = |prefix| path.strip_prefix(prefix).is_some_and(is_empty);
+    let of_ticket = path
+        .strip_prefix(fifos::FIFO_PREFIX)
+        .and_then(|rest| rest.split_once(fifos::TICKET_INFIX));
     let error = if nameless(rest::LOCK_PREFIX) {
         HttpError::invalid("lock", "must have 1 to 512 bytes, has 0")
     } else if nameless(rest::VALUE_PREFIX) {
         HttpError::invalid("key", "must have 1 to 512 bytes, has 0")
     } else if nameless(rest::QUEUE_PREFIX) {
         HttpError::invalid("queue", "must have 1 to 512 bytes, has 0")
+    } else if nameless(fifos::FIFO_PREFIX) {
+        HttpError::invalid("fifo", "must have 1 to 512 bytes, has 0")
+    } else if of_ticket.is_some_and(|(_, ticket)| is_empty(ticket)) {
+        HttpError::invalid("ticket", "must be a UUID, is empty")
     } else {
         ApiError::new(Reason::NoSuchPath, "nothing is served under this path").into()
     };

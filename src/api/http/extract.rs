@@ -1,15 +1,20 @@
 //! What handlers take from a request: who calls, the name in the path, the request's fields. Every
 //! refusal is an [`HttpError`], so that nothing of the framework's own wording gets out.
 
+use std::collections::HashMap;
+
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::error::HttpError;
 use super::params::{BODY_BYTES_MAX, Params};
+use crate::api::fifo::ticket_id;
 use crate::api::webhook::webhook_id;
 use crate::api::{ApiError, Identity, Reason, lease_id};
-use crate::core::{LeaseId, LockName, QueueName, ValueKey, WebhookId};
+use crate::core::{FifoId, LeaseId, LockName, QueueName, TicketId, ValueKey, WebhookId};
 
 /// Who calls, as the authentication layer found.
 #[derive(Clone, Debug)]
@@ -34,11 +39,30 @@ pub async fn captured<S: Send + Sync>(
     state: &S,
     field: &'static str,
 ) -> Result<Option<String>, HttpError> {
-    let captures =
-        Path::<std::collections::HashMap<String, String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| HttpError::invalid(field, "must be percent-encoded UTF-8"))?;
-    Ok(captures.0.into_values().next())
+    let captures = captures(parts, state).await.map_err(|_| not_utf8(field))?;
+    Ok(captures.into_values().next())
+}
+
+/// The texts of the path's captures, by name.
+pub async fn captures<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<HashMap<String, String>, HttpError> {
+    match Path::from_request_parts(parts, state).await {
+        Ok(Path(captures)) => Ok(captures),
+        Err(PathRejection::FailedToDeserializePathParams(rejection)) => {
+            Err(match rejection.into_kind() {
+                ErrorKind::InvalidUtf8InPathParam { key } => not_utf8(key),
+                _ => not_utf8("path"),
+            })
+        }
+        // The route captures nothing.
+        Err(_) => Ok(HashMap::new()),
+    }
+}
+
+fn not_utf8(field: impl Into<std::borrow::Cow<'static, str>>) -> HttpError {
+    HttpError::invalid(field, "must be percent-encoded UTF-8")
 }
 
 /// The lock that the path names.
@@ -105,6 +129,34 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         let id = captured(parts, state, "webhook").await?.unwrap_or_default();
         Ok(WebhookPath(webhook_id(&id)?))
+    }
+}
+
+/// The FIFO that the path names.
+#[derive(Clone, Debug)]
+pub struct FifoPath(pub FifoId);
+
+impl<S: Send + Sync> FromRequestParts<S> for FifoPath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let id = captured(parts, state, "fifo").await?.unwrap_or_default();
+        Ok(FifoPath(FifoId::new(&id)?))
+    }
+}
+
+/// The ticket that the path names, and its FIFO.
+#[derive(Clone, Debug)]
+pub struct TicketPath(pub FifoId, pub TicketId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TicketPath {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let captures = captures(parts, state).await?;
+        let named = |name: &str| captures.get(name).map_or("", String::as_str);
+        let fifo = FifoId::new(named("fifo"))?;
+        Ok(TicketPath(fifo, ticket_id(named("ticket"))?))
     }
 }
 

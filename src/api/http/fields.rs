@@ -37,6 +37,10 @@ pub enum Ttl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
 
+/// True or false: a JSON boolean, or its text; `1`, `t`, `0` and `f` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
 /// A fencing token: a decimal number of at least 1, as text so that no reader rounds it, or as a
 /// JSON number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +130,20 @@ fn read_part(value: &Value) -> Result<Part, String> {
         Some("delivered") => Ok(Part::Delivered),
         Some("dead") => Ok(Part::Dead),
         _ => Err("must be ready, delivered or dead".to_owned()),
+    }
+}
+
+/// Reads a flag; errors as [`read_span`].
+pub fn read_flag(value: &Value) -> Result<bool, String> {
+    let text = match value {
+        Value::Bool(flag) => return Ok(*flag),
+        Value::String(text) => text.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    match text.as_str() {
+        "true" | "t" | "1" => Ok(true),
+        "false" | "f" | "0" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
     }
 }
 
@@ -219,6 +237,7 @@ deserialize_with! {
     Span, read_span, Span;
     Ttl, read_ttl, std::convert::identity;
     Count, read_count, Count;
+    Flag, read_flag, Flag;
     FencingToken, read_fencing_token, FencingToken;
     Revision, read_revision, Revision;
     Deliveries, read_deliveries, Deliveries;
@@ -245,6 +264,15 @@ mod tests {
         assert_eq!(read_ttl(&json!("none")), Ok(Ttl::None));
         assert_eq!(read_count(&json!("3")), Ok(3));
         assert_eq!(read_count(&json!(3)), Ok(3));
+        for (flag, texts) in [
+            (true, ["true", "True", "t", "1"]),
+            (false, ["false", "F", "f", "0"]),
+        ] {
+            assert_eq!(read_flag(&json!(flag)), Ok(flag));
+            for text in texts {
+                assert_eq!(read_flag(&json!(text)), Ok(flag), "{text}");
+            }
+        }
         assert_eq!(
             read_fencing_token(&json!("18446744073709551615")),
             Ok(u64::MAX)
@@ -286,6 +314,9 @@ mod tests {
             json!([]),
         ] {
             assert!(read_span(&value).is_err(), "{value}");
+        }
+        for value in [json!("yes"), json!(""), json!(1), json!(null), json!([])] {
+            assert!(read_flag(&value).is_err(), "{value}");
         }
         for value in [
             json!(-1),

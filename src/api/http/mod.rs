@@ -6,6 +6,7 @@ pub mod duration;
 mod error;
 pub mod extract;
 pub mod fields;
+pub mod fifo_view;
 pub mod params;
 pub mod paths;
 pub mod queue;

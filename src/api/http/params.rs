@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 use super::error::HttpError;
-use super::fields::{Ttl, read_span, read_ttl};
+use super::fields::{Ttl, read_flag, read_span, read_ttl};
 use crate::api::{ApiError, Reason};
 use crate::core::limits::VALUE_BYTES_MAX;
 
@@ -87,6 +87,11 @@ impl Params {
     /// A value as a TTL.
     pub fn ttl(&self, name: &'static str) -> Result<Option<Ttl>, HttpError> {
         self.read_value(name, read_ttl)
+    }
+
+    /// A value as true or false.
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, HttpError> {
+        self.read_value(name, read_flag)
     }
 
     fn read_value<T>(

@@ -73,6 +73,30 @@ pub mod rest {
     pub const LEASE_REVOKE: &str = "/api/v1/leases/{id}/revoke";
 }
 
+/// FIFOs in the native REST API. `{fifo}` is a FIFO's id, percent-encoded; `{ticket}` is a ticket's.
+pub mod fifos {
+    /// Makes and lists FIFOs.
+    pub const FIFOS: &str = "/api/v1/fifos";
+    /// Reads and deletes a FIFO.
+    pub const FIFO: &str = "/api/v1/fifos/{fifo}";
+    /// What stands before a FIFO's id.
+    pub const FIFO_PREFIX: &str = "/api/v1/fifos/";
+    /// Makes and lists tickets.
+    pub const TICKETS: &str = "/api/v1/fifos/{fifo}/tickets";
+    /// What stands between a FIFO's id and a ticket's.
+    pub const TICKET_INFIX: &str = "/tickets/";
+    /// Reads and cancels a ticket.
+    pub const TICKET: &str = "/api/v1/fifos/{fifo}/tickets/{ticket}";
+    /// Waits for a ticket's turn.
+    pub const WAIT: &str = "/api/v1/fifos/{fifo}/tickets/{ticket}/wait";
+    /// Prolongs a ticket's work time.
+    pub const EXTEND: &str = "/api/v1/fifos/{fifo}/tickets/{ticket}/extend";
+    /// Says that a ticket's work is done.
+    pub const COMPLETE: &str = "/api/v1/fifos/{fifo}/tickets/{ticket}/complete";
+    /// Takes a ticket back.
+    pub const CANCEL: &str = "/api/v1/fifos/{fifo}/tickets/{ticket}/cancel";
+}
+
 /// The webmutex dialect: each path also with a slash behind it, and, where an id is asked for, with
 /// the id behind that.
 pub mod webmutex {
@@ -98,6 +122,24 @@ pub mod getlock {
     pub const PREFIX: &str = "/v1/";
 }
 
+/// The sync dialect: each path also with a slash behind it.
+pub mod sync {
+    /// What all paths begin with.
+    pub const ROOT: &str = "/fifo";
+    /// Makes a FIFO.
+    pub const NEW: &str = "/fifo/new";
+    /// What stands before a FIFO's id.
+    pub const PREFIX: &str = "/fifo/";
+    /// One FIFO.
+    pub const FIFO: &str = "/fifo/{fifo}";
+    /// Behind a FIFO: makes a ticket.
+    pub const TICKET: &str = "/ticket";
+    /// Behind a FIFO, and a ticket behind it: waits for the ticket's turn.
+    pub const WAIT: &str = "/wait";
+    /// Behind a FIFO, and a ticket behind it: says that the work is done.
+    pub const DONE: &str = "/done";
+}
+
 /// The lockable dialect: the lock's name stands behind each.
 pub mod lockable {
     /// Takes.
@@ -119,6 +161,8 @@ pub enum Surface {
     Webmutex,
     /// The getlock dialect.
     Getlock,
+    /// The sync dialect.
+    Sync,
     /// The lockable dialect.
     Lockable,
 }
@@ -132,6 +176,8 @@ impl Surface {
         };
         if webmutex::ALL.iter().any(under) {
             Surface::Webmutex
+        } else if under(&sync::ROOT) {
+            Surface::Sync
         } else if lockable::ALL.iter().any(under) {
             Surface::Lockable
         } else if path.starts_with(getlock::PREFIX) {
@@ -155,6 +201,10 @@ mod tests {
             ("/grab", Surface::Webmutex),
             ("/grab/abc/", Surface::Webmutex),
             ("/subscribe_and_grab", Surface::Webmutex),
+            ("/fifo", Surface::Sync),
+            ("/fifo/new", Surface::Sync),
+            ("/fifos", Surface::Rest),
+            ("/api/v1/fifos/x", Surface::Rest),
             ("/v1/acquire/x", Surface::Lockable),
             ("/v1/acquired", Surface::Getlock),
             ("/v1/28c9c1be-7bb8-4e8c-b22e-c16402a421d5", Surface::Getlock),

@@ -258,6 +258,7 @@ fn error_schema(known: &mut Known, path: &str) -> RefOr<Schema> {
         Surface::Rest => known.reference::<ErrorJson<'_>>(),
         Surface::Webmutex => known.reference::<dialects::webmutex::Body>(),
         Surface::Getlock => known.reference::<dialects::getlock::Body>(),
+        Surface::Sync => <String as utoipa::PartialSchema>::schema(),
         Surface::Lockable => known.reference::<dialects::lockable::Body>(),
     }
 }

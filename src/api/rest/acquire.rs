@@ -173,7 +173,8 @@ async fn acquire(
     }
 }
 
-fn wants_events(headers: &HeaderMap) -> bool {
+/// Whether the answer is to be a stream of events.
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)
         .iter()

@@ -5,11 +5,13 @@
 
 mod acquire;
 mod events;
+mod fifos;
 mod items;
 mod leases;
 mod locks;
 mod page;
 mod queues;
+mod tickets;
 mod values;
 mod webhooks;
 
@@ -71,6 +73,27 @@ fn undescribed() -> Router<Api> {
         .route(paths::WEBHOOKS, get(webhooks::list))
         .route(paths::WEBHOOK, get(webhooks::get).delete(webhooks::cancel))
         .route(paths::WEBHOOK_SECRET, get(webhooks::secret))
+        .merge(fifo_routes())
+}
+
+fn fifo_routes() -> Router<Api> {
+    use super::http::paths::fifos as fifo_paths;
+    use axum::routing::{get, post};
+    Router::new()
+        .route(fifo_paths::FIFOS, get(fifos::list).post(fifos::create))
+        .route(fifo_paths::FIFO, get(fifos::get).delete(fifos::delete))
+        .route(
+            fifo_paths::TICKETS,
+            get(tickets::list).post(tickets::create),
+        )
+        .route(
+            fifo_paths::TICKET,
+            get(tickets::get).delete(tickets::cancel),
+        )
+        .route(fifo_paths::WAIT, post(tickets::wait))
+        .route(fifo_paths::EXTEND, post(tickets::extend))
+        .route(fifo_paths::COMPLETE, post(tickets::complete))
+        .route(fifo_paths::CANCEL, post(tickets::cancel))
 }
 
 /// What a handler answers as JSON.
