@@ -53,9 +53,9 @@ pub struct Identity {
 /// What a caller may do in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Use locks, leases and values.
+    /// Use locks, leases, FIFOs and values.
     Use,
-    /// Also end grants of others, and list locks and leases.
+    /// Also end grants and FIFOs of others, list locks, leases and FIFOs, and see whose ticket is which.
     Admin,
 }
 
