@@ -61,9 +61,10 @@ pub struct Identity {
 /// What a caller may do in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Use locks, leases, values and queues.
+    /// Use locks, leases, FIFOs, queues and values.
     Use,
-    /// Also end grants of others, list locks, leases and queues, and remove items of queues.
+    /// Also end grants and FIFOs of others, list what there is, see whose ticket is which, remove items
+    /// of queues, and see where webhooks go.
     Admin,
 }
 
