@@ -10,6 +10,7 @@
 
 mod bend;
 mod client;
+mod consumer;
 mod fault;
 mod journal;
 mod oracle;
@@ -72,6 +73,14 @@ const FLOORS: &[(&str, u64)] = &[
     ("values deleted", 500),
     ("refused by revision", 5_000),
     ("watched changes of values", 500),
+    ("items enqueued", 10_000),
+    ("items delivered", 8_000),
+    ("items of streams", 1_000),
+    ("items acknowledged", 1_000),
+    ("items returned", 300),
+    ("waits for items ended", 300),
+    ("deliveries that had ended", 500),
+    ("retries on queues", 1_000),
     ("commits", 30_000),
     ("crashes", 1_000),
     ("commits whose answers were lost", 200),

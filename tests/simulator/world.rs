@@ -42,8 +42,8 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Calls that were sent and have not arrived.
     wire: Vec<CallId>,
-    /// Grants to give back: their callers were gone.
-    give_backs: Vec<(Namespace, LockName, u64)>,
+    /// What gives grants and items back: their callers were gone.
+    give_backs: Vec<(Namespace, Command)>,
     pub oracle: Oracle,
     pub journal: Journal,
     pub step: u64,
@@ -80,6 +80,16 @@ pub struct Asked {
     pub slow: bool,
     /// Told and not read yet.
     pub unread: Vec<News>,
+}
+
+impl Asked {
+    /// Whether it is told more than once.
+    fn is_stream(&self) -> bool {
+        matches!(
+            self.request.command,
+            Command::Queue(QueueCommand::Consume { .. })
+        )
+    }
 }
 
 impl World {
@@ -149,7 +159,11 @@ impl World {
             self.give_one_back()?;
         }
         let waiting = |asked: &Asked| {
-            matches!(asked.request.command, Command::Acquire(_)) && asked.unread.is_empty()
+            let waits = matches!(
+                asked.request.command,
+                Command::Acquire(_) | Command::Queue(QueueCommand::Dequeue { .. })
+            );
+            waits && asked.unread.is_empty()
         };
         let waiting: Vec<CallId> = self
             .calls
@@ -367,6 +381,11 @@ impl World {
                     key: Key::Value(..),
                     ..
                 }) => self.has(Fault::ForgetValue),
+                Change::Put(Record {
+                    key: Key::Item(..) | Key::Delivery(..),
+                    ..
+                }) => self.has(Fault::ForgetItem),
+                Change::Delete(Key::Item(..)) => self.has(Fault::ForgetAcknowledged),
                 _ => false,
             };
             if !forgotten {
@@ -393,7 +412,16 @@ impl World {
                 if let Some(grant) = untold(&asked.request.namespace, &news.effect) {
                     self.give_backs.push(grant);
                 }
-                self.calls.remove(&call);
+                // To a stream more may be on its way.
+                if news.effect.is_last() || !asked.is_stream() {
+                    self.calls.remove(&call);
+                }
+                continue;
+            }
+            if let Effect::Recalled(_, delivery) = news.effect {
+                asked.unread.retain(|unread| {
+                    !matches!(&unread.effect, Effect::Delivered(_, told) if told.delivery == Some(delivery))
+                });
                 continue;
             }
             let told = Told {
@@ -418,11 +446,7 @@ impl World {
             return Ok(());
         }
         let index = self.rng.usize(0..self.give_backs.len());
-        let (namespace, lock, fencing_token) = self.give_backs.swap_remove(index);
-        let command = Command::GiveBack {
-            lock,
-            fencing_token,
-        };
+        let (namespace, command) = self.give_backs.swap_remove(index);
         self.tell(&namespace, command)
     }
 
@@ -442,10 +466,10 @@ impl World {
         let untold = asked
             .unread
             .drain(..)
-            .find_map(|news| untold(&namespace, &news.effect));
+            .filter_map(|news| untold(&namespace, &news.effect));
+        self.give_backs.extend(untold);
         if ended {
             self.calls.remove(&call);
-            self.give_backs.extend(untold);
             return Ok(());
         }
         asked.gone = true;
@@ -605,8 +629,8 @@ impl World {
     }
 }
 
-/// The grant that nobody knows of when this effect reaches nobody.
-fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, LockName, u64)> {
+/// What gives back the grant or item that nobody knows of when this effect reaches nobody.
+fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, Command)> {
     match effect {
         Effect::Reply(
             _,
@@ -618,8 +642,20 @@ fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, LockName
                 },
             ),
         ) => {
-            let lock = granted.lock.clone();
-            Some((namespace.clone(), lock, granted.holder.fencing_token))
+            let give_back = Command::GiveBack {
+                lock: granted.lock.clone(),
+                fencing_token: granted.holder.fencing_token,
+            };
+            Some((namespace.clone(), give_back))
+        }
+        Effect::Reply(_, Ok(Answer::Queue(QueueAnswer::Delivered(told))))
+        | Effect::Delivered(_, told) => {
+            let give_back = QueueCommand::GiveBack {
+                queue: told.queue.clone(),
+                item: told.item.clone(),
+                is_final: told.delivery.is_none(),
+            };
+            Some((namespace.clone(), Command::Queue(give_back)))
         }
         _ => None,
     }

@@ -15,6 +15,7 @@ mod s07_stale;
 mod s08_order;
 mod s09_nobody_forgotten;
 mod s10_one_answer;
+mod s11_items;
 mod s12_same_outcome;
 mod s16_replay;
 mod s17_values;
@@ -97,6 +98,7 @@ pub struct Oracle {
     never_early: s06_never_early::NeverEarly,
     stale: s07_stale::Stale,
     one_answer: s10_one_answer::OneAnswer,
+    items: s11_items::Items,
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
     values: s17_values::Values,
@@ -126,6 +128,7 @@ impl Oracle {
         self.one_answer.step(&self.book, step, &seen)?;
         self.same_outcome.step(step, &seen)?;
         self.values.step(step)?;
+        self.items.step(step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
         s12_same_outcome::forgotten(&self.book, step)?;
@@ -162,6 +165,7 @@ impl Oracle {
         self.tokens_rise.commit(changes)?;
         self.exclusion.commit(changes)?;
         self.values.commit(changes)?;
+        self.items.commit(changes);
         self.durability.commit(changes);
         self.committed_first.commit(changes);
         self.replay.commit(changes);
@@ -173,6 +177,7 @@ impl Oracle {
         self.committed_first.told(told)?;
         self.durability.told(told);
         self.values.told(told)?;
+        self.items.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
     }
@@ -180,6 +185,7 @@ impl Oracle {
     /// A client has read an answer to a call of its own.
     pub fn read(&mut self, told: &Told<'_>) -> Verdict {
         self.stops_in_time.read(told);
+        self.items.read(told.effect);
         self.one_answer.read(told.effect)
     }
 
@@ -195,6 +201,7 @@ impl Oracle {
         self.one_answer.crash(&self.book);
         let records = state.records();
         self.values.crash(&records, state.now())?;
+        self.items.crash(&records)?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
     }
@@ -205,7 +212,7 @@ impl Oracle {
     }
 
     fn count(&mut self, step: &Step<'_>, seen: &Seen) {
-        use holdfast::core::{Answer, Refusal};
+        use holdfast::core::{Answer, QueueAnswer, Refusal};
         let tally = &mut self.tally;
         for begun in &seen.begun {
             tally.count("grants");
@@ -250,6 +257,16 @@ impl Oracle {
                 Effect::Reply(_, Err(Refusal::RevisionMismatch(_))) => "refused by revision",
                 Effect::ValueChanged(..) => "watched changes of values",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
+                Effect::Delivered(..) => "items of streams",
+                Effect::Reply(_, Ok(Answer::Queue(answer))) => match answer {
+                    QueueAnswer::Enqueued(_) => "items enqueued",
+                    QueueAnswer::Delivered(_) => "items delivered",
+                    QueueAnswer::Acknowledged => "items acknowledged",
+                    QueueAnswer::Returned => "items returned",
+                    QueueAnswer::Empty => "waits for items ended",
+                    _ => "other answers of queues",
+                },
+                Effect::Reply(_, Err(Refusal::DeliveryEnded(_))) => "deliveries that had ended",
                 _ => "other effects",
             });
         }

@@ -65,6 +65,8 @@ impl CommittedFirst {
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
             // S17 looks into values.
             Effect::WatchingValue(..) | Effect::ValueChanged(..) => Ok(()),
+            // S11 looks into tickets and items.
+            Effect::InLine(..) | Effect::Delivered(..) | Effect::Recalled(..) => Ok(()),
             Effect::Lost {
                 lock,
                 fencing_token,
@@ -123,7 +125,9 @@ impl CommittedFirst {
             Answer::ValuePut(_)
             | Answer::ValueDeleted(_)
             | Answer::Value(_)
-            | Answer::Values { .. } => Ok(()),
+            | Answer::Values { .. }
+            | Answer::Fifo(_)
+            | Answer::Queue(_) => Ok(()),
         }
     }
 

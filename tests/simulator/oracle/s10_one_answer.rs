@@ -124,6 +124,8 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             )
     });
     let fits = match (&request.command, reply) {
+        // S11 looks into these.
+        (Command::Queue(_), _) => true,
         (
             Command::Touch { .. }
             | Command::Withdraw { .. }
@@ -256,9 +258,6 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
             }
         ),
         Refusal::RequestIdReused(id) => super::book::request_id(command) == Some(id),
-        Refusal::WaitTimedOut(_)
-        | Refusal::Cancelled
-        | Refusal::SessionTaken
-        | Refusal::LimitReached { .. } => false,
+        _ => false,
     }
 }
