@@ -129,7 +129,15 @@ impl World {
         if known.is_empty() {
             return QueueCommand::Get { queue };
         }
-        let (queue, delivery) = known[self.rng.usize(0..known.len())].clone();
+        // Mostly the newest: those before have been dealt with, or are over.
+        let index = match self.rng.u32(0..4) {
+            0 => self.rng.usize(0..known.len()),
+            _ => known.len() - 1,
+        };
+        let (queue, delivery) = known[index].clone();
+        if self.rng.u32(0..4) > 0 {
+            self.clients[client].dealings.deliveries.remove(index);
+        }
         match self.rng.u32(0..10) {
             0..6 => QueueCommand::Acknowledge {
                 queue,

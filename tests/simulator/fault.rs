@@ -98,5 +98,5 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ForgetAcknowledged, &["S11"]),
     (Fault::RewindItems, &["S11"]),
     (Fault::ObeyStaleReceipt, &["S11"]),
-    (Fault::WrongConsumer, &["S11"]),
+    (Fault::WrongConsumer, &["S10", "S11"]),
 ];

@@ -541,7 +541,7 @@ impl Items {
                         return broken(format!("{delivery:?} was told and isn't committed"));
                     }
                     let until = told.made + item.item.ack_in.unwrap_or_default();
-                    self.promise(told, delivery, until);
+                    self.promise(told, &item.queue, delivery, until);
                 }
                 None if !self.committed.contains(&item.item.id) => {
                     return broken(format!("{item:?} was told and isn't committed"));
@@ -562,12 +562,20 @@ impl Items {
             (QueueCommand::Acknowledge { delivery, .. }, QueueAnswer::Acknowledged) => {
                 self.finished.insert(delivery.item);
             }
-            (QueueCommand::Extend { delivery, .. }, QueueAnswer::Extended(left)) => {
-                self.promise(told, *delivery, told.made + *left);
+            (
+                QueueCommand::Extend {
+                    queue, delivery, ..
+                },
+                QueueAnswer::Extended(left),
+            ) => {
+                self.promise(told, queue, *delivery, told.made + *left);
             }
             _ => {}
         }
-        if let Some(id) = queue_request_id(command) {
+        // That there was no item changed nothing, and is not remembered.
+        if let Some(id) = queue_request_id(command)
+            && *answer != QueueAnswer::Empty
+        {
             let id = (told.asked.namespace.clone(), id.clone());
             let stored = told.store.get(&Key::Request(id.0.clone(), id.1.clone()));
             if stored.is_some() && stored == self.remembered.get(&id) {
@@ -578,13 +586,12 @@ impl Items {
     }
 
     /// A delivery is promised for so long, where it has not ended by the time that this is told.
-    fn promise(&mut self, told: &Told<'_>, delivery: Delivery, until: Time) {
-        let is_under_way = |(key, value): (&Key, &Value)| {
-            matches!((key, value),
-            (Key::Delivery(_, _, id), Value::Delivery(value))
-                if *id == delivery.item && value.deliveries == delivery.number && value.ends_nanos > 0)
-        };
-        if self.is_delivered(delivery) && told.store.iter().any(is_under_way) {
+    fn promise(&mut self, told: &Told<'_>, queue: &QueueName, delivery: Delivery, until: Time) {
+        let space = told.asked.namespace.clone();
+        let key = Key::Delivery(space, queue.clone(), delivery.item);
+        let is_under_way = matches!(told.store.get(&key), Some(Value::Delivery(value))
+            if value.deliveries == delivery.number && value.ends_nanos > 0);
+        if is_under_way && self.is_delivered(delivery) {
             let promised = self.promises.entry(delivery).or_insert(until);
             *promised = until.max(*promised);
         }
