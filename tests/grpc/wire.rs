@@ -32,6 +32,7 @@ async fn health_is_told_to_everyone_and_follows_the_server() {
             "holdfast.v1.ValueService",
             "holdfast.v1.FifoService",
             "holdfast.v1.WebhookService",
+            "holdfast.v1.QueueService",
         ] {
             let service = service.into();
             let seen = health.check(HealthCheckRequest { service }).await.unwrap();
@@ -65,6 +66,7 @@ async fn the_schema_can_be_asked_for() {
         "holdfast.v1.ValueService",
         "holdfast.v1.FifoService",
         "holdfast.v1.WebhookService",
+        "holdfast.v1.QueueService",
         "grpc.health.v1.Health",
     ] {
         assert!(names.contains(&name), "{name} not in {names:?}");

@@ -40,6 +40,22 @@ impl World {
                     *proof = Proof::Token(*token);
                 }
             }
+            (
+                Command::Queue(
+                    QueueCommand::Acknowledge {
+                        queue, delivery, ..
+                    }
+                    | QueueCommand::Return {
+                        queue, delivery, ..
+                    },
+                ),
+                Fault::ObeyStaleReceipt,
+            ) => {
+                let key = Key::Delivery(space, queue.clone(), delivery.item);
+                if let Some(Value::Delivery(fares)) = self.store.records().get(&key) {
+                    delivery.number = fares.deliveries;
+                }
+            }
             (Command::Renew { lock, proof, .. }, Fault::IgnoreRenewal) => {
                 let id = (space, lock.clone());
                 if self.oracle.book().proven(&id, *proof).is_some() {
@@ -108,6 +124,28 @@ impl World {
                     }
                 }
             }
+            Some(Fault::WrongConsumer) => {
+                let queue_of = |call: &CallId| match &self.calls.get(call)?.request {
+                    Request {
+                        namespace,
+                        command: Command::Queue(QueueCommand::Dequeue { queue, .. }),
+                        ..
+                    } => Some((namespace.clone(), queue.clone())),
+                    _ => None,
+                };
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(call, Ok(Answer::Queue(QueueAnswer::Delivered(_)))) =
+                        effect
+                        && let Some(queue) = queue_of(call)
+                        && let Some(last) = self.calls.keys().rev().find(|other| {
+                            queue_of(other).as_ref() == Some(&queue)
+                                && self.calls[other].unread.is_empty()
+                        })
+                    {
+                        *call = *last;
+                    }
+                }
+            }
             Some(Fault::Overtake) => {
                 let book = self.oracle.book();
                 for effect in &mut self.out.effects {
@@ -162,6 +200,13 @@ impl World {
                     .into_iter()
                     .for_each(|record| self.store.put(record));
             }
+            Some(Fault::RewindItems) => self.count_anew(
+                |key, _| match key {
+                    Key::Item(_, _, number) | Key::Waiter(_, _, number) => Some(*number),
+                    _ => None,
+                },
+                |shard, number| shard.last_arrival = number,
+            ),
             Some(Fault::ForgetRenewals) => {
                 let mut records: Vec<Record> = Vec::new();
                 for (key, value) in self.store.records() {

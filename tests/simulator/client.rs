@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use holdfast::core::*;
 
+use crate::consumer::Dealings;
 use crate::oracle::Verdict;
 use crate::oracle::book::request_id;
 use crate::world::{World, about};
@@ -32,6 +33,7 @@ pub struct Client {
     session: Option<CallId>,
     /// The revision that it read last.
     revision: u64,
+    pub dealings: Dealings,
     /// Commands with a request id, to be asked again.
     asked: VecDeque<Command>,
 }
@@ -64,6 +66,7 @@ impl Client {
                 tickets: VecDeque::new(),
                 session: None,
                 revision: 0,
+                dealings: Dealings::default(),
                 asked: VecDeque::new(),
             })
             .collect()
@@ -82,7 +85,7 @@ impl World {
     /// A client does something.
     pub fn client_acts(&mut self) -> Verdict {
         let client = self.rng.usize(0..self.clients.len());
-        let command = match self.rng.u32(0..126) {
+        let command = match self.rng.u32(0..141) {
             0..34 => self.acquire(client),
             34..48 => return self.release(client),
             48..56 => self.renew(client),
@@ -100,7 +103,8 @@ impl World {
             97..99 => self.force(client),
             99 => return self.withdraw(),
             100..110 => self.on_a_value(client),
-            _ => Command::Fifo(self.on_a_fifo(client)),
+            110..126 => Command::Fifo(self.on_a_fifo(client)),
+            _ => return self.on_a_queue(client),
         };
         self.ask(client, command)
     }
@@ -486,7 +490,12 @@ impl World {
     fn withdraw(&mut self) -> Verdict {
         let waits = |call: &CallId| {
             let asked = self.calls.get(call);
-            asked.is_some_and(|asked| matches!(asked.request.command, Command::Acquire(_)))
+            asked.is_some_and(|asked| {
+                matches!(
+                    asked.request.command,
+                    Command::Acquire(_) | Command::Queue(QueueCommand::Dequeue { .. })
+                )
+            })
         };
         let waiting: Vec<CallId> = self.calls.keys().copied().filter(waits).collect();
         if waiting.is_empty() {
@@ -542,6 +551,8 @@ impl World {
                     push(&mut client.tickets, ticket);
                 }
             }
+            Effect::Reply(_, Ok(Answer::Queue(QueueAnswer::Delivered(told))))
+            | Effect::Delivered(_, told) => client.dealings.read(&told),
             Effect::Reply(_, Ok(Answer::Reserved(lock))) => push(&mut client.reserved, lock),
             Effect::Reply(_, Err(Refusal::NotHolder(lock))) => {
                 client.held.retain(|(held, _)| *held != lock);

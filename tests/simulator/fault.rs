@@ -55,6 +55,16 @@ pub enum Fault {
     NeverExpire,
     /// A retry is taken for a new request.
     ForgetRequestId,
+    /// What was put into a queue does not reach the store.
+    ForgetItem,
+    /// An item that is gone stays in the store.
+    ForgetAcknowledged,
+    /// The highest id of an item is not kept over a crash.
+    RewindItems,
+    /// A receipt of an earlier delivery is taken for the current one.
+    ObeyStaleReceipt,
+    /// An item is told to the consumer that came last.
+    WrongConsumer,
 }
 
 impl Fault {
@@ -64,6 +74,7 @@ impl Fault {
             self,
             Fault::RewindTokens
                 | Fault::RewindRevisions
+                | Fault::RewindItems
                 | Fault::ForgetRequests
                 | Fault::ForgetRenewals
                 | Fault::ReviveLapsed
@@ -73,7 +84,7 @@ impl Fault {
 
 /// All of them, with the properties of which at least one has to notice.
 pub const FAULTS: &[(Fault, &[&str])] = &[
-    (Fault::ReplyBeforeCommit, &["S5"]),
+    (Fault::ReplyBeforeCommit, &["S5", "S11"]),
     (Fault::RewindTokens, &["S3"]),
     (Fault::RewindRevisions, &["S17"]),
     (Fault::Overtake, &["S8", "S10"]),
@@ -89,7 +100,7 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ReviveLapsed, &["S11"]),
     (Fault::ApplyTwice, &["S10"]),
     (Fault::SwallowTimeOut, &["S9", "S10"]),
-    (Fault::ForgetRequests, &["S12"]),
+    (Fault::ForgetRequests, &["S11", "S12"]),
     (Fault::ForgetRenewals, &["S6"]),
     (Fault::ObeyStale, &["S7"]),
     (Fault::ShareExclusive, &["S1"]),
@@ -99,4 +110,9 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::SwallowLoss, &["losses"]),
     (Fault::NeverExpire, &["S6", "S11", "S17"]),
     (Fault::ForgetRequestId, &["S12"]),
+    (Fault::ForgetItem, &["S11"]),
+    (Fault::ForgetAcknowledged, &["S11"]),
+    (Fault::RewindItems, &["S11"]),
+    (Fault::ObeyStaleReceipt, &["S11"]),
+    (Fault::WrongConsumer, &["S10", "S11"]),
 ];

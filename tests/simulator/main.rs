@@ -10,6 +10,7 @@
 
 mod bend;
 mod client;
+mod consumer;
 mod fault;
 mod fifo_client;
 mod journal;
@@ -83,6 +84,14 @@ const FLOORS: &[(&str, u64)] = &[
     ("refused as lapsed", 200),
     ("tickets lapsed", 1_000),
     ("turns given back", 25),
+    ("items enqueued", 10_000),
+    ("items delivered", 5_000),
+    ("items of streams", 5_000),
+    ("items acknowledged", 1_000),
+    ("items returned", 200),
+    ("waits for items ended", 300),
+    ("deliveries that had ended", 3_000),
+    ("retries on queues", 1_000),
     ("commits", 30_000),
     ("crashes", 1_000),
     ("commits whose answers were lost", 200),

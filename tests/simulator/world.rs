@@ -42,7 +42,7 @@ pub struct World {
     pub clients: Vec<Client>,
     /// Calls that were sent and have not arrived.
     wire: Vec<CallId>,
-    /// Grants and turns to give back: their callers were gone.
+    /// What gives grants, turns and items back: their callers were gone.
     give_backs: Vec<(Namespace, Command)>,
     pub oracle: Oracle,
     pub journal: Journal,
@@ -80,6 +80,16 @@ pub struct Asked {
     pub slow: bool,
     /// Told and not read yet.
     pub unread: Vec<News>,
+}
+
+impl Asked {
+    /// Whether it is told more than once.
+    fn is_stream(&self) -> bool {
+        matches!(
+            self.request.command,
+            Command::Queue(QueueCommand::Consume { .. })
+        )
+    }
 }
 
 impl World {
@@ -151,7 +161,9 @@ impl World {
         let waiting = |asked: &Asked| {
             let waits = matches!(
                 asked.request.command,
-                Command::Acquire(_) | Command::Fifo(FifoCommand::Wait { .. })
+                Command::Acquire(_)
+                    | Command::Fifo(FifoCommand::Wait { .. })
+                    | Command::Queue(QueueCommand::Dequeue { .. })
             );
             waits && asked.unread.is_empty()
         };
@@ -375,6 +387,11 @@ impl World {
                     key: Key::Ticket(..),
                     ..
                 }) => self.has(Fault::ForgetTicket),
+                Change::Put(Record {
+                    key: Key::Item(..) | Key::Delivery(..),
+                    ..
+                }) => self.has(Fault::ForgetItem),
+                Change::Delete(Key::Item(..)) => self.has(Fault::ForgetAcknowledged),
                 _ => false,
             };
             if !forgotten {
@@ -401,7 +418,16 @@ impl World {
                 if let Some(grant) = untold(&asked.request.namespace, &news.effect) {
                     self.give_backs.push(grant);
                 }
-                self.calls.remove(&call);
+                // To a stream more may be on its way.
+                if news.effect.is_last() || !asked.is_stream() {
+                    self.calls.remove(&call);
+                }
+                continue;
+            }
+            if let Effect::Recalled(_, delivery) = news.effect {
+                asked.unread.retain(|unread| {
+                    !matches!(&unread.effect, Effect::Delivered(_, told) if told.delivery == Some(delivery))
+                });
                 continue;
             }
             let told = Told {
@@ -446,10 +472,10 @@ impl World {
         let untold = asked
             .unread
             .drain(..)
-            .find_map(|news| untold(&namespace, &news.effect));
+            .filter_map(|news| untold(&namespace, &news.effect));
+        self.give_backs.extend(untold);
         if ended {
             self.calls.remove(&call);
-            self.give_backs.extend(untold);
             return Ok(());
         }
         asked.gone = true;
@@ -628,6 +654,12 @@ fn untold(namespace: &Namespace, effect: &Effect) -> Option<(Namespace, Command)
         Effect::Reply(_, Ok(Answer::Fifo(FifoAnswer::Ready(view)))) => {
             Command::Fifo(FifoCommand::GiveBack { ticket: view.id })
         }
+        Effect::Reply(_, Ok(Answer::Queue(QueueAnswer::Delivered(told))))
+        | Effect::Delivered(_, told) => Command::Queue(QueueCommand::GiveBack {
+            queue: told.queue.clone(),
+            item: told.item.clone(),
+            is_final: told.delivery.is_none(),
+        }),
         _ => return None,
     };
     Some((namespace.clone(), command))

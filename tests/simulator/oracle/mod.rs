@@ -15,6 +15,7 @@ mod s07_stale;
 mod s08_order;
 mod s09_nobody_forgotten;
 mod s10_one_answer;
+mod s11_items;
 mod s11_tickets;
 mod s12_same_outcome;
 mod s16_replay;
@@ -99,6 +100,7 @@ pub struct Oracle {
     never_early: s06_never_early::NeverEarly,
     stale: s07_stale::Stale,
     one_answer: s10_one_answer::OneAnswer,
+    items: s11_items::Items,
     tickets: s11_tickets::Tickets,
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
@@ -134,6 +136,7 @@ impl Oracle {
         self.one_answer.step(&self.book, step, &seen)?;
         self.same_outcome.step(step, &seen)?;
         self.values.step(step)?;
+        self.items.step(step)?;
         self.tickets.step(step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
@@ -171,6 +174,7 @@ impl Oracle {
         self.tokens_rise.commit(changes)?;
         self.exclusion.commit(changes)?;
         self.values.commit(changes)?;
+        self.items.commit(changes);
         self.tickets.commit(changes)?;
         self.durability.commit(changes);
         self.committed_first.commit(changes);
@@ -183,6 +187,7 @@ impl Oracle {
         self.committed_first.told(told)?;
         self.durability.told(told);
         self.values.told(told)?;
+        self.items.told(told)?;
         self.tickets.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
@@ -191,6 +196,7 @@ impl Oracle {
     /// A client has read an answer to a call of its own.
     pub fn read(&mut self, told: &Told<'_>) -> Verdict {
         self.stops_in_time.read(told);
+        self.items.read(told.effect);
         self.tickets.read(told.effect);
         self.one_answer.read(told.effect)
     }
@@ -207,6 +213,7 @@ impl Oracle {
         self.one_answer.crash(&self.book);
         let records = state.records();
         self.values.crash(&records, state.now())?;
+        self.items.crash(&records)?;
         self.tickets.crash(&records, state.now())?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
@@ -218,7 +225,7 @@ impl Oracle {
     }
 
     fn count(&mut self, step: &Step<'_>, seen: &Seen) {
-        use holdfast::core::{Answer, FifoAnswer, FifoCommand, Refusal};
+        use holdfast::core::{Answer, FifoAnswer, FifoCommand, QueueAnswer, Refusal};
         let tally = &mut self.tally;
         for begun in &seen.begun {
             tally.count("grants");
@@ -277,6 +284,16 @@ impl Oracle {
                 Effect::Reply(_, Err(Refusal::TicketEnded(..))) => "tickets ended under who waits",
                 Effect::Reply(_, Err(Refusal::TicketLapsed(_))) => "refused as lapsed",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
+                Effect::Delivered(..) => "items of streams",
+                Effect::Reply(_, Ok(Answer::Queue(answer))) => match answer {
+                    QueueAnswer::Enqueued(_) => "items enqueued",
+                    QueueAnswer::Delivered(_) => "items delivered",
+                    QueueAnswer::Acknowledged => "items acknowledged",
+                    QueueAnswer::Returned => "items returned",
+                    QueueAnswer::Empty => "waits for items ended",
+                    _ => "other answers of queues",
+                },
+                Effect::Reply(_, Err(Refusal::DeliveryEnded(_))) => "deliveries that had ended",
                 _ => "other effects",
             });
         }

@@ -65,8 +65,8 @@ impl CommittedFirst {
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
             // S17 looks into values.
             Effect::WatchingValue(..) | Effect::ValueChanged(..) => Ok(()),
-            // S11 looks into tickets; nobody asks for queues.
-            Effect::InLine(..) | Effect::Delivered(..) => Ok(()),
+            // S11 looks into tickets and items.
+            Effect::InLine(..) | Effect::Delivered(..) | Effect::Recalled(..) => Ok(()),
             Effect::Lost {
                 lock,
                 fencing_token,

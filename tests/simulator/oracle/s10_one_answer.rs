@@ -126,6 +126,8 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             )
     });
     let fits = match (&request.command, reply) {
+        // S11 looks into these.
+        (Command::Queue(_), _) => true,
         (
             Command::Touch { .. }
             | Command::Withdraw { .. }
@@ -298,8 +300,9 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
                 ..
             }
         ),
+        // S11 looks into queues.
+        Refusal::DeliveryEnded(_) => matches!(command, Command::Queue(_)),
         Refusal::WaitTimedOut(_)
-        | Refusal::DeliveryEnded(_)
         | Refusal::Cancelled
         | Refusal::SessionTaken
         | Refusal::LimitReached { .. } => false,
