@@ -29,7 +29,7 @@ mod webhook;
 pub use command::*;
 pub use load::Loader;
 pub use name::*;
-pub use record::{Change, Damage, Key, Record, ShardValue, Value};
+pub use record::{Change, Damage, Key, Record, ShardValue, Value, WebhookStage};
 pub use request::Fnv1a;
 pub use state::{Context, Out, State};
 pub use time::{Time, WallTime};

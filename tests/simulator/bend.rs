@@ -16,6 +16,13 @@ impl World {
         let space = request.namespace.clone();
         match (&mut request.command, fault) {
             (Command::Acquire(acquire), Fault::ShareExclusive) => acquire.mode = Mode::Shared,
+            (Command::Acquire(acquire), Fault::ShortAcceptTime) => {
+                if let Some(subscribe) = &mut acquire.subscribe {
+                    let mut callback = Callback::clone(&subscribe.callback);
+                    callback.accept_timeout /= 2;
+                    subscribe.callback = std::sync::Arc::new(callback);
+                }
+            }
             (Command::Acquire(acquire), Fault::IgnoreMaxShared) => acquire.max_shared = None,
             (Command::Acquire(acquire), Fault::ForgetRequestId) => {
                 let known = |id: &RequestId| {
@@ -53,6 +60,17 @@ impl World {
             Some(Fault::SwallowTimeOut) => self.out.effects.retain(|effect| {
                 !matches!(effect, Effect::Reply(_, Err(Refusal::WaitTimedOut(_))))
             }),
+            Some(Fault::PostOtherToken) => {
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Due(jobs)))) = effect
+                    {
+                        for job in jobs {
+                            let Turn::Granted(granted) = &mut job.turn;
+                            granted.holder.fencing_token += 1;
+                        }
+                    }
+                }
+            }
             Some(Fault::SwallowLoss) => {
                 self.out
                     .effects

@@ -2,6 +2,7 @@
 //! an answer was lost, keep what they were granted alive or don't, and go away.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -27,6 +28,7 @@ pub struct Client {
     stale: VecDeque<(LockName, u64)>,
     leases: VecDeque<LeaseId>,
     reserved: VecDeque<LockName>,
+    webhooks: VecDeque<WebhookId>,
     session: Option<CallId>,
     /// The revision that it read last.
     revision: u64,
@@ -59,6 +61,7 @@ impl Client {
                 stale: VecDeque::new(),
                 leases: VecDeque::new(),
                 reserved: VecDeque::new(),
+                webhooks: VecDeque::new(),
                 session: None,
                 revision: 0,
                 asked: VecDeque::new(),
@@ -79,7 +82,7 @@ impl World {
     /// A client does something.
     pub fn client_acts(&mut self) -> Verdict {
         let client = self.rng.usize(0..self.clients.len());
-        let command = match self.rng.u32(0..110) {
+        let command = match self.rng.u32(0..118) {
             0..34 => self.acquire(client),
             34..48 => return self.release(client),
             48..56 => self.renew(client),
@@ -96,7 +99,8 @@ impl World {
             }
             97..99 => self.force(client),
             99 => return self.withdraw(),
-            _ => self.on_a_value(client),
+            100..110 => self.on_a_value(client),
+            _ => self.on_a_webhook(client),
         };
         self.ask(client, command)
     }
@@ -113,7 +117,10 @@ impl World {
         }
         let alone = matches!(
             command,
-            Command::Watch { .. } | Command::WatchValue { .. } | Command::OpenSession { .. }
+            Command::Watch { .. }
+                | Command::WatchValue { .. }
+                | Command::OpenSession { .. }
+                | Command::Webhook(WebhookCommand::Follow)
         );
         let session = session.filter(|_| !alone);
         self.send(client, command, session).map(drop)
@@ -202,8 +209,72 @@ impl World {
             session: None,
             must_exist: self.rng.u32(0..12) == 0,
             open: self.rng.u32(0..12) == 0,
-            subscribe: None,
+            subscribe: if self.rng.u32(0..8) == 0 {
+                Some(self.callback())
+            } else {
+                None
+            },
         })
+    }
+
+    fn callback(&mut self) -> Subscribe {
+        let callback = Callback {
+            url: CallbackUrl::new("https://receiver.example/").unwrap(),
+            secret: None,
+            accept_timeout: Duration::from_millis(self.rng.u64(1_000..5_000)),
+            shape: CallbackShape::Native,
+        };
+        Subscribe {
+            id: WebhookId(self.fresh_id()),
+            callback: Arc::new(callback),
+        }
+    }
+
+    /// Who posts asks what is due; a subscriber looks, or gives up its place.
+    fn on_a_webhook(&mut self, client: usize) -> Command {
+        let known = pick(&mut self.rng, &self.clients[client].webhooks).copied();
+        let id = known.unwrap_or(WebhookId(0));
+        Command::Webhook(match self.rng.u32(0..20) {
+            0 => WebhookCommand::Follow,
+            1 => WebhookCommand::Get { id },
+            2 => WebhookCommand::List {
+                after: None,
+                limit: self.rng.usize(1..6),
+            },
+            3..6 => WebhookCommand::Cancel {
+                id,
+                request_id: None,
+            },
+            _ => WebhookCommand::Due {
+                after: 0,
+                limit: self.rng.usize(1..20),
+            },
+        })
+    }
+
+    /// A receiver takes its turn, refuses it, fails, or hangs.
+    fn receive_post(&mut self, client: usize, job: &WebhookJob) -> Verdict {
+        let Turn::Granted(granted) = &job.turn;
+        let attempt = Attempt {
+            status: None,
+            error: String::new(),
+        };
+        let id = job.id;
+        let taken = match self.rng.u32(0..8) {
+            0..4 => true,
+            4 => false,
+            5 => {
+                let command = WebhookCommand::Attempted { id, attempt };
+                return self.tell(&job.namespace, Command::Webhook(command));
+            }
+            _ => return Ok(()),
+        };
+        if taken && self.clients[client].namespace == job.namespace {
+            let grant = (granted.lock.clone(), granted.holder.fencing_token);
+            self.clients[client].held.push(grant);
+        }
+        let command = WebhookCommand::Settled { id, taken, attempt };
+        self.tell(&job.namespace, Command::Webhook(command))
     }
 
     fn release(&mut self, client: usize) -> Verdict {
@@ -259,6 +330,9 @@ impl World {
                 }
                 if other {
                     acquire.open = !acquire.open;
+                }
+                if let Some(subscribe) = &mut acquire.subscribe {
+                    subscribe.id = WebhookId(self.fresh_id());
                 }
             }
             Command::Reserve { lock, .. } => *lock = self.fresh_lock(),
@@ -507,8 +581,16 @@ impl World {
         let Some(news) = self.take_news(call)? else {
             return Ok(());
         };
+        if let Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Due(jobs)))) = &news.effect {
+            return jobs
+                .iter()
+                .try_for_each(|job| self.receive_post(client, job));
+        }
         let client = &mut self.clients[client];
         match news.effect {
+            Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(id)))) => {
+                push(&mut client.webhooks, id);
+            }
             Effect::Reply(_, Ok(Answer::Granted(granted))) => {
                 let grant = (granted.lock, granted.holder.fencing_token);
                 if !client.held.contains(&grant) {

@@ -45,6 +45,12 @@ pub enum Fault {
     NeverExpire,
     /// A retry is taken for a new request.
     ForgetRequestId,
+    /// What a webhook came to does not reach the store.
+    ForgetWebhook,
+    /// A post carries another grant's token.
+    PostOtherToken,
+    /// A receiver has less time to take its turn than was asked for.
+    ShortAcceptTime,
 }
 
 impl Fault {
@@ -83,4 +89,7 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::SwallowLoss, &["losses"]),
     (Fault::NeverExpire, &["S6"]),
     (Fault::ForgetRequestId, &["S12"]),
+    (Fault::ForgetWebhook, &["S18"]),
+    (Fault::PostOtherToken, &["S18"]),
+    (Fault::ShortAcceptTime, &["S18"]),
 ];

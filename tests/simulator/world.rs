@@ -367,6 +367,10 @@ impl World {
                     key: Key::Value(..),
                     ..
                 }) => self.has(Fault::ForgetValue),
+                Change::Put(Record {
+                    key: key @ Key::Webhook(..),
+                    ..
+                }) => self.has(Fault::ForgetWebhook) && self.store.records().contains_key(key),
                 _ => false,
             };
             if !forgotten {

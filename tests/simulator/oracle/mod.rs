@@ -18,6 +18,7 @@ mod s10_one_answer;
 mod s12_same_outcome;
 mod s16_replay;
 mod s17_values;
+mod s18_webhooks;
 
 use std::collections::BTreeMap;
 
@@ -100,6 +101,7 @@ pub struct Oracle {
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
     values: s17_values::Values,
+    webhooks: s18_webhooks::Webhooks,
 }
 
 impl Oracle {
@@ -126,6 +128,7 @@ impl Oracle {
         self.one_answer.step(&self.book, step, &seen)?;
         self.same_outcome.step(step, &seen)?;
         self.values.step(step)?;
+        self.webhooks.step(&self.book, step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
         s12_same_outcome::forgotten(&self.book, step)?;
@@ -162,6 +165,7 @@ impl Oracle {
         self.tokens_rise.commit(changes)?;
         self.exclusion.commit(changes)?;
         self.values.commit(changes)?;
+        self.webhooks.commit(changes);
         self.durability.commit(changes);
         self.committed_first.commit(changes);
         self.replay.commit(changes);
@@ -173,6 +177,7 @@ impl Oracle {
         self.committed_first.told(told)?;
         self.durability.told(told);
         self.values.told(told)?;
+        self.webhooks.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
     }
@@ -195,6 +200,7 @@ impl Oracle {
         self.one_answer.crash(&self.book);
         let records = state.records();
         self.values.crash(&records, state.now())?;
+        self.webhooks.crash(&records)?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
     }
@@ -205,7 +211,7 @@ impl Oracle {
     }
 
     fn count(&mut self, step: &Step<'_>, seen: &Seen) {
-        use holdfast::core::{Answer, Refusal};
+        use holdfast::core::{Answer, Record, Refusal, WebhookAnswer, WebhookStage};
         let tally = &mut self.tally;
         for begun in &seen.begun {
             tally.count("grants");
@@ -231,6 +237,21 @@ impl Oracle {
         if matches!(step.command(), Some(Command::GiveBack { .. })) {
             tally.add("grants given back", seen.ended.len() as u64);
         }
+        for change in step.changes {
+            if let Change::Put(Record {
+                value: Value::Webhook(value),
+                ..
+            }) = change
+            {
+                tally.count(match value.stage() {
+                    WebhookStage::Due => "webhooks due",
+                    WebhookStage::Taken => "turns taken",
+                    WebhookStage::Refused => "turns refused",
+                    WebhookStage::TimedOut => "turns not taken in time",
+                    _ => "other stages of webhooks",
+                });
+            }
+        }
         for effect in step.effects {
             tally.count(match effect {
                 Effect::Queued(..) => "positions told",
@@ -249,6 +270,13 @@ impl Oracle {
                 Effect::Reply(_, Ok(Answer::ValueDeleted(_))) => "values deleted",
                 Effect::Reply(_, Err(Refusal::RevisionMismatch(_))) => "refused by revision",
                 Effect::ValueChanged(..) => "watched changes of values",
+                Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(_)))) => {
+                    "subscriptions"
+                }
+                Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Cancelled))) => {
+                    "webhooks cancelled"
+                }
+                Effect::WebhooksDue(_) => "followers told",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
                 _ => "other effects",
             });

@@ -65,6 +65,11 @@ impl CommittedFirst {
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
             // S17 looks into values.
             Effect::WatchingValue(..) | Effect::ValueChanged(..) => Ok(()),
+            // S18 looks into webhooks.
+            Effect::WebhooksDue(_)
+            | Effect::WebhookOver(..)
+            | Effect::InLine(..)
+            | Effect::Delivered(..) => Ok(()),
             Effect::Lost {
                 lock,
                 fencing_token,
@@ -122,6 +127,9 @@ impl CommittedFirst {
             Answer::Renewed { .. } | Answer::Checked { .. } => Ok(()),
             Answer::ValuePut(_)
             | Answer::ValueDeleted(_)
+            | Answer::Fifo(_)
+            | Answer::Queue(_)
+            | Answer::Webhook(_)
             | Answer::Value(_)
             | Answer::Values { .. } => Ok(()),
         }

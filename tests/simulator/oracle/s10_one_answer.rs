@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::core::{
-    Acquire, Answer, CallId, Command, Effect, Granted, Hold, Mode, Refusal, Request,
+    Acquire, Answer, CallId, Command, Effect, Granted, Hold, Mode, Refusal, Request, WebhookAnswer,
+    WebhookCommand,
 };
 
 use super::Verdict;
@@ -121,6 +122,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
                     | Effect::Watching(..)
                     | Effect::WatchingValue(..)
                     | Effect::SessionOpened { .. }
+                    | Effect::WebhooksDue(_)
             )
     });
     let fits = match (&request.command, reply) {
@@ -128,9 +130,16 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             Command::Touch { .. }
             | Command::Withdraw { .. }
             | Command::Cancel { .. }
-            | Command::GiveBack { .. },
+            | Command::GiveBack { .. }
+            | Command::Webhook(WebhookCommand::Attempted { .. } | WebhookCommand::Settled { .. }),
             reply,
         ) => reply.is_none(),
+        (Command::Webhook(WebhookCommand::Follow), None) => stays,
+        (Command::Acquire(acquire), Some(Ok(Answer::Webhook(WebhookAnswer::Subscribed(_))))) => {
+            acquire.subscribe.is_some() && !stays
+        }
+        // S18 looks into these.
+        (Command::Webhook(_), Some(Ok(Answer::Webhook(_)))) => true,
         (
             Command::Acquire(_)
             | Command::Watch { .. }
@@ -139,7 +148,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             None,
         ) => stays,
         (Command::Acquire(acquire), Some(Ok(Answer::Granted(granted)))) => {
-            as_asked(acquire, granted) && !stays
+            as_asked(acquire, granted) && acquire.subscribe.is_none() && !stays
         }
         (Command::Reserve { .. }, Some(Ok(Answer::Reserved(_))))
         | (Command::PutOpen { .. }, Some(Ok(Answer::Put { .. })))
@@ -256,9 +265,9 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
             }
         ),
         Refusal::RequestIdReused(id) => super::book::request_id(command) == Some(id),
-        Refusal::WaitTimedOut(_)
-        | Refusal::Cancelled
-        | Refusal::SessionTaken
-        | Refusal::LimitReached { .. } => false,
+        Refusal::WebhookNotFound(_) | Refusal::WebhookNotWaiting(_) => {
+            matches!(command, Command::Webhook(_))
+        }
+        _ => false,
     }
 }
