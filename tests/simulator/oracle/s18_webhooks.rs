@@ -230,10 +230,10 @@ impl Webhooks {
     /// What is told is committed, and a turn that is told is a promise.
     pub fn told(&mut self, told: &Told<'_>) -> Verdict {
         match told.effect {
-            Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(id)))) => {
-                if !self.committed.contains_key(id) {
-                    return broken(format!("{id:?} was told and isn't committed"));
-                }
+            Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(id))))
+                if !self.committed.contains_key(id) =>
+            {
+                return broken(format!("{id:?} was told and isn't committed"));
             }
             Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Due(jobs)))) => {
                 for job in jobs {
