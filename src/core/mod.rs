@@ -31,6 +31,7 @@ pub use load::Loader;
 pub use name::*;
 pub use record::{
     Change, Damage, FifoValue, Key, Record, ShardValue, TicketValue, TimeoutsValue, Value,
+    WebhookStage,
 };
 pub use request::Fnv1a;
 pub use state::{Context, Out, State};

@@ -746,6 +746,7 @@ fn every_command_has_help_with_an_example() {
                 "cancel",
             ],
         ),
+        ("webhook", &["list", "get", "cancel", "secret"]),
     ] {
         let help = command(&[group, "--help"]).output().unwrap();
         assert!(stdout(&help).contains("Exit codes:"), "{group}");
@@ -868,4 +869,89 @@ fn a_watched_value_tells_what_happens_to_it() {
     assert_eq!(next()["event"], "deleted");
     signal(&watch, "-INT");
     watch.wait().unwrap();
+}
+
+#[test]
+fn a_callback_is_subscribed_looked_at_and_given_up() {
+    let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/turn", receiver.local_addr().unwrap());
+    let server = Server::start_with(&[
+        "--store",
+        "memory",
+        "--listen",
+        "127.0.0.1:0",
+        "--webhook-allow",
+        "127.0.0.0/8",
+    ]);
+    let secret = server.run(&["webhook", "secret"]);
+    assert!(stdout(&secret).starts_with("whsec_"), "{secret:?}");
+    assert_eq!(stdout(&server.run(&["webhook", "list"])), "no webhooks\n");
+    server.json(&["lock", "acquire", "deploy"]);
+    let subscribe = ["lock", "acquire", "deploy", "--callback", &url];
+
+    let mut command = server.command(&subscribe);
+    command
+        .args(["--accept-timeout", "30s", "--wait", "10m", "--owner", "ci"])
+        .env("HOLDFAST_CALLBACK_SECRET", stdout(&secret).trim());
+    let subscribed = command.output().unwrap();
+    assert!(subscribed.status.success(), "{}", stderr(&subscribed));
+    let id = stdout(&subscribed).trim();
+    assert!(id.starts_with("msg_"), "{id}");
+    let seen = server.json(&["webhook", "get", id]);
+    assert_eq!(
+        (&seen["id"], &seen["state"]),
+        (&id.into(), &"waiting".into())
+    );
+    assert_eq!(
+        (&seen["lock"], &seen["url"]),
+        (&"deploy".into(), &url.as_str().into())
+    );
+    let listed = server.json(&["webhook", "list"]);
+    assert_eq!(listed["webhooks"][0], seen);
+    let line = server.run(&["webhook", "list"]);
+    assert!(stdout(&line).starts_with(&format!("{id} waiting lock=deploy attempts=0 url=")));
+
+    assert_eq!(
+        stdout(&server.run(&["webhook", "cancel", id])),
+        "cancelled\n"
+    );
+    assert_eq!(server.json(&["webhook", "get", id])["state"], "cancelled");
+    let again = server.run(&["webhook", "cancel", id, "--json"]);
+    assert!(!again.status.success());
+    assert!(
+        stderr(&again).contains("WEBHOOK_NOT_WAITING"),
+        "{}",
+        stderr(&again)
+    );
+
+    for (args, names) in [
+        (&["--callback", "http://10.0.0.1/"][..], "callback.url"),
+        (
+            &["--callback", &url, "--callback-secret", "x"],
+            "callback.secret",
+        ),
+        (
+            &["--callback", &url, "--accept-timeout", "soon"],
+            "accept_timeout",
+        ),
+        (
+            &["--callback", &url, "--accept-timeout", "1ms"],
+            "accept_timeout",
+        ),
+        (&["--callback", &url, "--wait", "31d"], "wait"),
+        (&["--callback", &url, "--wait", "0"], "held"),
+        (&["--accept-timeout", "1m"], "--callback"),
+    ] {
+        let refused = server
+            .command(&["lock", "acquire", "deploy"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(!refused.status.success(), "{args:?}");
+        assert!(
+            stderr(&refused).contains(names),
+            "{args:?}: {}",
+            stderr(&refused)
+        );
+    }
 }

@@ -68,7 +68,7 @@ struct Tenants {
 
 impl Tenants {
     fn start() -> Tenants {
-        Tenants::over(|dir| Server::over(dir))
+        Tenants::over(Server::over)
     }
 
     fn over(start: impl FnOnce(&Path) -> Server) -> Tenants {

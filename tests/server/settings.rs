@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use holdfast::proto::v1::lock_service_client::LockServiceClient;
+use holdfast::proto::v1::{AcquireLockRequest, Callback};
 use holdfast::server::config::{Dialect, StoreKind};
 use holdfast::server::{Config, Server, Settings, StartError};
-use holdfast::webhook::{AddressPolicy, Endpoint};
+use holdfast::webhook::AddressPolicy;
 
 #[derive(Parser)]
 struct Flags {
@@ -145,15 +147,24 @@ fn webhooks_may_call_the_ranges_of_the_flag_or_else_of_the_file() {
 
 #[tokio::test]
 async fn a_server_sends_webhooks_to_what_it_was_told_to_allow() {
-    let endpoint = Endpoint::parse("endpoint", "http://127.0.0.1:1/").unwrap();
     for (ranges, allowed) in [(&["127.0.0.0/8"][..], true), (&[], false)] {
         let config = Config {
             webhook_addresses: AddressPolicy::parse(ranges.iter().copied()).unwrap(),
             ..Config::throw_away()
         };
         let server = Server::start(config).await.unwrap();
-        let checked = server.webhooks().check("endpoint", &endpoint).await;
-        assert_eq!(checked.is_ok(), allowed, "{checked:?}");
+        let address = format!("http://{}", server.local_addr());
+        let mut locks = LockServiceClient::connect(address).await.unwrap();
+        let request = AcquireLockRequest {
+            lock: "x".to_owned(),
+            callback: Some(Callback {
+                url: "http://127.0.0.1:1/".to_owned(),
+                ..Callback::default()
+            }),
+            ..AcquireLockRequest::default()
+        };
+        let subscribed = locks.acquire_lock(request).await;
+        assert_eq!(subscribed.is_ok(), allowed, "{subscribed:?}");
     }
 }
 

@@ -19,6 +19,13 @@ impl World {
             (Command::Fifo(FifoCommand::Create { settings, .. }), Fault::ServeOneMore) => {
                 settings.concurrency += 1;
             }
+            (Command::Acquire(acquire), Fault::ShortAcceptTime) => {
+                if let Some(subscribe) = &mut acquire.subscribe {
+                    let mut callback = Callback::clone(&subscribe.callback);
+                    callback.accept_timeout /= 2;
+                    subscribe.callback = std::sync::Arc::new(callback);
+                }
+            }
             (Command::Acquire(acquire), Fault::IgnoreMaxShared) => acquire.max_shared = None,
             (Command::Acquire(acquire), Fault::ForgetRequestId) => {
                 let known = |id: &RequestId| {
@@ -72,6 +79,18 @@ impl World {
             Some(Fault::SwallowTimeOut) => self.out.effects.retain(|effect| {
                 !matches!(effect, Effect::Reply(_, Err(Refusal::WaitTimedOut(_))))
             }),
+            Some(Fault::PostOtherToken) => {
+                for effect in &mut self.out.effects {
+                    if let Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Due(jobs)))) = effect
+                    {
+                        for job in jobs {
+                            if let Turn::Granted(granted) = &mut job.turn {
+                                granted.holder.fencing_token += 1;
+                            }
+                        }
+                    }
+                }
+            }
             Some(Fault::SwallowLoss) => {
                 self.out
                     .effects

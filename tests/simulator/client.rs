@@ -2,6 +2,7 @@
 //! an answer was lost, keep what they were granted alive or don't, and go away.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -30,6 +31,7 @@ pub struct Client {
     leases: VecDeque<LeaseId>,
     reserved: VecDeque<LockName>,
     tickets: VecDeque<(FifoId, TicketId)>,
+    webhooks: VecDeque<WebhookId>,
     session: Option<CallId>,
     /// The revision that it read last.
     revision: u64,
@@ -64,6 +66,7 @@ impl Client {
                 leases: VecDeque::new(),
                 reserved: VecDeque::new(),
                 tickets: VecDeque::new(),
+                webhooks: VecDeque::new(),
                 session: None,
                 revision: 0,
                 dealings: Dealings::default(),
@@ -85,7 +88,7 @@ impl World {
     /// A client does something.
     pub fn client_acts(&mut self) -> Verdict {
         let client = self.rng.usize(0..self.clients.len());
-        let command = match self.rng.u32(0..141) {
+        let command = match self.rng.u32(0..149) {
             0..34 => self.acquire(client),
             34..48 => return self.release(client),
             48..56 => self.renew(client),
@@ -104,7 +107,8 @@ impl World {
             99 => return self.withdraw(),
             100..110 => self.on_a_value(client),
             110..126 => Command::Fifo(self.on_a_fifo(client)),
-            _ => return self.on_a_queue(client),
+            126..141 => return self.on_a_queue(client),
+            _ => self.on_a_webhook(client),
         };
         self.ask(client, command)
     }
@@ -121,7 +125,10 @@ impl World {
         }
         let alone = matches!(
             command,
-            Command::Watch { .. } | Command::WatchValue { .. } | Command::OpenSession { .. }
+            Command::Watch { .. }
+                | Command::WatchValue { .. }
+                | Command::OpenSession { .. }
+                | Command::Webhook(WebhookCommand::Follow)
         );
         let session = session.filter(|_| !alone);
         self.send(client, command, session).map(drop)
@@ -220,8 +227,75 @@ impl World {
             session: None,
             must_exist: self.rng.u32(0..12) == 0,
             open: self.rng.u32(0..12) == 0,
-            subscribe: None,
+            subscribe: if self.rng.u32(0..8) == 0 {
+                Some(self.callback())
+            } else {
+                None
+            },
         })
+    }
+
+    fn callback(&mut self) -> Subscribe {
+        let callback = Callback {
+            url: CallbackUrl::new("https://receiver.example/").unwrap(),
+            secret: None,
+            accept_timeout: Duration::from_millis(self.rng.u64(1_000..5_000)),
+            shape: CallbackShape::Native,
+        };
+        Subscribe {
+            id: WebhookId(self.fresh_id()),
+            callback: Arc::new(callback),
+        }
+    }
+
+    /// Who posts asks what is due; a subscriber looks, or gives up its place.
+    fn on_a_webhook(&mut self, client: usize) -> Command {
+        let known = pick(&mut self.rng, &self.clients[client].webhooks).copied();
+        let id = known.unwrap_or(WebhookId(0));
+        Command::Webhook(match self.rng.u32(0..20) {
+            0 => WebhookCommand::Follow,
+            1 => WebhookCommand::Get { id },
+            2 => WebhookCommand::List {
+                after: None,
+                limit: self.rng.usize(1..6),
+            },
+            3..6 => WebhookCommand::Cancel {
+                id,
+                request_id: None,
+            },
+            _ => WebhookCommand::Due {
+                after: 0,
+                limit: self.rng.usize(1..20),
+            },
+        })
+    }
+
+    /// A receiver takes its turn, refuses it, fails, or hangs.
+    fn receive_post(&mut self, client: usize, job: &WebhookJob) -> Verdict {
+        // No simulated ticket calls back.
+        let Turn::Granted(granted) = &job.turn else {
+            return Ok(());
+        };
+        let attempt = Attempt {
+            status: None,
+            error: String::new(),
+        };
+        let id = job.id;
+        let taken = match self.rng.u32(0..8) {
+            0..4 => true,
+            4 => false,
+            5 => {
+                let command = WebhookCommand::Attempted { id, attempt };
+                return self.tell(&job.namespace, Command::Webhook(command));
+            }
+            _ => return Ok(()),
+        };
+        if taken && self.clients[client].namespace == job.namespace {
+            let grant = (granted.lock.clone(), granted.holder.fencing_token);
+            self.clients[client].held.push(grant);
+        }
+        let command = WebhookCommand::Settled { id, taken, attempt };
+        self.tell(&job.namespace, Command::Webhook(command))
     }
 
     fn release(&mut self, client: usize) -> Verdict {
@@ -277,6 +351,9 @@ impl World {
                 }
                 if other {
                     acquire.open = !acquire.open;
+                }
+                if let Some(subscribe) = &mut acquire.subscribe {
+                    subscribe.id = WebhookId(self.fresh_id());
                 }
             }
             Command::Reserve { lock, .. } => *lock = self.fresh_lock(),
@@ -531,8 +608,16 @@ impl World {
         let Some(news) = self.take_news(call)? else {
             return Ok(());
         };
+        if let Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Due(jobs)))) = &news.effect {
+            return jobs
+                .iter()
+                .try_for_each(|job| self.receive_post(client, job));
+        }
         let client = &mut self.clients[client];
         match news.effect {
+            Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(id)))) => {
+                push(&mut client.webhooks, id);
+            }
             Effect::Reply(_, Ok(Answer::Granted(granted))) => {
                 let grant = (granted.lock, granted.holder.fencing_token);
                 if !client.held.contains(&grant) {

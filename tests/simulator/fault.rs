@@ -65,6 +65,12 @@ pub enum Fault {
     ObeyStaleReceipt,
     /// An item is told to the consumer that came last.
     WrongConsumer,
+    /// What a webhook came to does not reach the store.
+    ForgetWebhook,
+    /// A post carries another grant's token.
+    PostOtherToken,
+    /// A receiver has less time to take its turn than was asked for.
+    ShortAcceptTime,
 }
 
 impl Fault {
@@ -115,4 +121,7 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::RewindItems, &["S11"]),
     (Fault::ObeyStaleReceipt, &["S11"]),
     (Fault::WrongConsumer, &["S10", "S11"]),
+    (Fault::ForgetWebhook, &["S18"]),
+    (Fault::PostOtherToken, &["S18"]),
+    (Fault::ShortAcceptTime, &["S18"]),
 ];

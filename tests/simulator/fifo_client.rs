@@ -14,6 +14,7 @@ impl World {
         match self.rng.u32(0..40) {
             0..2 => self.create_fifo(),
             2..11 => FifoCommand::CreateTicket {
+                subscribe: None,
                 fifo,
                 id: TicketId(self.fresh_id()),
                 overrides: self.overrides(),

@@ -392,6 +392,10 @@ impl World {
                     ..
                 }) => self.has(Fault::ForgetItem),
                 Change::Delete(Key::Item(..)) => self.has(Fault::ForgetAcknowledged),
+                Change::Put(Record {
+                    key: key @ Key::Webhook(..),
+                    ..
+                }) => self.has(Fault::ForgetWebhook) && self.store.records().contains_key(key),
                 _ => false,
             };
             if !forgotten {

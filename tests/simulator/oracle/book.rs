@@ -12,7 +12,7 @@ use holdfast::core::limits::{LONG_TTL, LONG_TTL_SLACK};
 use holdfast::core::{
     Acquire, Answer, CallId, Change, Command, Effect, FifoAnswer, FifoCommand, FifoId,
     Hold as KeepAlive, Key, LeaseId, LockName, Mode, Namespace, Proof, Record, Refusal, Request,
-    RequestId, SessionLease, TicketId, Time, Value,
+    RequestId, SessionLease, TicketId, Time, Value, WebhookAnswer, WebhookId, WebhookStage,
 };
 
 /// How long an outcome is remembered: a promise to users, so it stands here by itself.
@@ -79,6 +79,9 @@ pub struct Hold {
     /// When it has ended at the latest, unless renewed; `None`: never.
     pub latest: Option<Time>,
     pub session: Option<CallId>,
+    /// Its receiver has not taken it: it ends with its webhook and not with its TTL. S18 looks into
+    /// that.
+    pub untaken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -97,11 +100,14 @@ pub struct Place {
     pub asked: Arc<Acquire>,
     pub session: Option<CallId>,
     pub deadline: Time,
+    /// Whose turn is told by a call back.
+    pub webhook: Option<WebhookId>,
 }
 
 impl Place {
     pub fn is_durable(&self) -> bool {
-        matches!(self.asked.hold, KeepAlive::Lease(_)) && self.asked.request_id.is_some()
+        self.webhook.is_some()
+            || matches!(self.asked.hold, KeepAlive::Lease(_)) && self.asked.request_id.is_some()
     }
 }
 
@@ -138,6 +144,8 @@ pub enum Outcome {
     Ticket(TicketId),
     TicketCompleted,
     TicketCancelled,
+    Subscribed(WebhookId),
+    WebhookCancelled,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -151,6 +159,8 @@ pub struct Book {
     pub requests: BTreeMap<(Namespace, RequestId), Known>,
     /// Whose the stored places in line are, by order of arrival.
     arrivals: BTreeMap<(LockId, u64), RequestId>,
+    /// The grants of webhooks that are due.
+    due: BTreeMap<WebhookId, (LockId, u64)>,
     /// Loaded, and not ticked since: those who wait may fit already.
     pub fresh: bool,
     last_place: PlaceId,
@@ -230,7 +240,10 @@ impl Book {
     pub fn place_of_request(&self, space: &Namespace, id: &RequestId) -> Option<PlaceId> {
         let mut places = self.places.iter();
         let (place, _) = places.find(|(_, place)| {
-            place.lock.0 == *space && place.asked.request_id.as_ref() == Some(id)
+            // The request of a subscription had its answer at once.
+            place.webhook.is_none()
+                && place.lock.0 == *space
+                && place.asked.request_id.as_ref() == Some(id)
         })?;
         Some(*place)
     }
@@ -333,6 +346,14 @@ impl Book {
                         self.arrivals.insert((lock, *arrival), id);
                     }
                 }
+                (Key::Webhook(space, _), Value::Webhook(value)) => {
+                    let id = value.id.as_slice().try_into().map(u128::from_be_bytes);
+                    if let (Ok(id), Ok(lock)) = (id, LockName::new(&value.lock)) {
+                        let lock = (space.clone(), lock);
+                        let turn = (value.stage(), value.fencing_token);
+                        self.see_webhook(step, WebhookId(id), lock, turn, seen);
+                    }
+                }
                 (Key::Request(space, id), _) => remembered.push((space.clone(), id.clone())),
                 _ => {}
             },
@@ -358,6 +379,83 @@ impl Book {
             }
             Change::Delete(_) => {}
         }
+    }
+
+    /// A webhook has entered a stage.
+    fn see_webhook(
+        &mut self,
+        step: &Step<'_>,
+        id: WebhookId,
+        lock: LockId,
+        (stage, token): (WebhookStage, u64),
+        seen: &mut Seen,
+    ) {
+        match stage {
+            WebhookStage::Waiting if self.place_of_webhook(id).is_none() => {
+                if let Some(Command::Acquire(acquire)) = step.command() {
+                    self.insert_place(Place {
+                        lock,
+                        calls: Vec::new(),
+                        asked: Arc::new(acquire.clone()),
+                        session: None,
+                        deadline: step.now + acquire.wait,
+                        webhook: Some(id),
+                    });
+                }
+            }
+            WebhookStage::Waiting => {}
+            WebhookStage::Due => drop(self.due.insert(id, (lock, token))),
+            WebhookStage::WaitEnded | WebhookStage::Cancelled => {
+                if let Some(place) = self.place_of_webhook(id) {
+                    self.leave(place);
+                    seen.left.push(place);
+                }
+            }
+            WebhookStage::Taken => {
+                let Some((lock, token)) = self.due.remove(&id) else {
+                    return;
+                };
+                let holders = self.locks.get_mut(&lock).map(|lock| &mut lock.holders);
+                if let Some(hold) = holders.and_then(|holders| holders.get_mut(&token)) {
+                    hold.untaken = false;
+                }
+                // Its TTL starts anew.
+                if let Some(Kept::Own(_)) = self.hold(&lock, token).map(|hold| hold.kept) {
+                    self.renew_hold(&lock, token, None, step.now);
+                }
+            }
+            WebhookStage::Refused | WebhookStage::TimedOut | WebhookStage::Ended => {
+                self.due.remove(&id);
+            }
+        }
+    }
+
+    fn place_of_webhook(&self, id: WebhookId) -> Option<PlaceId> {
+        let mut places = self.places.iter();
+        let (place, _) = places.find(|(_, place)| place.webhook == Some(id))?;
+        Some(*place)
+    }
+
+    fn insert_place(&mut self, place: Place) -> PlaceId {
+        self.last_place += 1;
+        let line = &mut self.locks.entry(place.lock.clone()).or_default().line;
+        line.push_back(self.last_place);
+        self.places.insert(self.last_place, place);
+        self.last_place
+    }
+
+    /// The webhook that a grant was made for in this step.
+    fn webhook_of(step: &Step<'_>, token: u64) -> Option<WebhookId> {
+        step.changes.iter().find_map(|change| match change {
+            Change::Put(Record {
+                value: Value::Webhook(value),
+                ..
+            }) if value.stage() == WebhookStage::Due && value.fencing_token == token => {
+                let id = value.id.as_slice().try_into().map(u128::from_be_bytes);
+                id.ok().map(WebhookId)
+            }
+            _ => None,
+        })
     }
 
     /// A stored place is deleted: where nobody is there to be told, and it became no grant, that is
@@ -420,9 +518,11 @@ impl Book {
         call: Option<CallId>,
         seen: &mut Seen,
     ) {
-        let place = match call {
-            Some(call) => self.place_of_call.get(&call).copied(),
-            None => RequestId::new(&request)
+        let webhook = Self::webhook_of(step, token);
+        let place = match (call, webhook) {
+            (_, Some(id)) => self.place_of_webhook(id),
+            (Some(call), None) => self.place_of_call.get(&call).copied(),
+            (None, None) => RequestId::new(&request)
                 .ok()
                 .and_then(|id| self.place_of_request(&lock.0, &id)),
         };
@@ -438,6 +538,12 @@ impl Book {
             (None, Some(Command::Acquire(acquire))) if call.is_some() && call == call_applied => {
                 let asked = Arc::new(acquire.clone());
                 (Grantee::Newcomer, Some(asked), acquire.session)
+            }
+            (None, Some(Command::Acquire(acquire)))
+                if webhook.is_some()
+                    && acquire.subscribe.as_ref().map(|asked| asked.id) == webhook =>
+            {
+                (Grantee::Newcomer, Some(Arc::new(acquire.clone())), None)
             }
             (None, Some(Command::PutOpen { .. })) if call.is_some() && call == call_applied => {
                 (Grantee::Newcomer, None, None)
@@ -459,6 +565,7 @@ impl Book {
                     _ => None,
                 },
                 session,
+                untaken: webhook.is_some(),
             },
             (
                 None,
@@ -474,6 +581,7 @@ impl Book {
                     kept: Kept::Own(ttl),
                     latest: Some(step.now + ttl),
                     session: None,
+                    untaken: false,
                 }
             }
             _ => Hold {
@@ -483,6 +591,7 @@ impl Book {
                 kept: Kept::Nothing,
                 latest: None,
                 session: None,
+                untaken: false,
             },
         };
         let book = self.locks.entry(lock.clone()).or_default();
@@ -552,19 +661,15 @@ impl Book {
                 id
             }
             None => {
-                self.last_place += 1;
                 let lock = (request.namespace.clone(), acquire.lock.clone());
-                let place = Place {
-                    lock: lock.clone(),
+                self.insert_place(Place {
+                    lock,
                     calls: vec![call],
                     asked: Arc::new(acquire.clone()),
                     session: acquire.session,
                     deadline,
-                };
-                self.places.insert(self.last_place, place);
-                let line = &mut self.locks.entry(lock).or_default().line;
-                line.push_back(self.last_place);
-                self.last_place
+                    webhook: None,
+                })
             }
         };
         self.place_of_call.insert(call, id);
@@ -786,6 +891,8 @@ pub fn outcome(answer: &Answer) -> Option<Outcome> {
         Answer::Fifo(FifoAnswer::Ticket(view)) => Outcome::Ticket(view.id),
         Answer::Fifo(FifoAnswer::Completed) => Outcome::TicketCompleted,
         Answer::Fifo(FifoAnswer::Cancelled) => Outcome::TicketCancelled,
+        Answer::Webhook(WebhookAnswer::Subscribed(id)) => Outcome::Subscribed(*id),
+        Answer::Webhook(WebhookAnswer::Cancelled) => Outcome::WebhookCancelled,
         _ => return None,
     })
 }
@@ -819,6 +926,8 @@ pub fn asks_the_same(a: &Command, b: &Command) -> bool {
         (Command::Acquire(a), Command::Acquire(b)) => {
             (&a.lock, a.mode, a.max_shared, a.hold) == (&b.lock, b.mode, b.max_shared, b.hold)
                 && (&a.about, a.must_exist, a.open) == (&b.about, b.must_exist, b.open)
+                && a.subscribe.as_ref().map(|asked| &asked.callback)
+                    == b.subscribe.as_ref().map(|asked| &asked.callback)
         }
         (
             Command::Reserve {

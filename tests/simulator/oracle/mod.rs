@@ -20,6 +20,7 @@ mod s11_tickets;
 mod s12_same_outcome;
 mod s16_replay;
 mod s17_values;
+mod s18_webhooks;
 
 use std::collections::BTreeMap;
 
@@ -105,6 +106,7 @@ pub struct Oracle {
     same_outcome: s12_same_outcome::SameOutcome,
     replay: s16_replay::Replay,
     values: s17_values::Values,
+    webhooks: s18_webhooks::Webhooks,
 }
 
 impl Oracle {
@@ -138,6 +140,7 @@ impl Oracle {
         self.values.step(step)?;
         self.items.step(step)?;
         self.tickets.step(step)?;
+        self.webhooks.step(&self.book, step)?;
         losses::step(step, &seen)?;
         s06_never_early::not_for_ever(&self.book, step)?;
         s12_same_outcome::forgotten(&self.book, step)?;
@@ -176,6 +179,7 @@ impl Oracle {
         self.values.commit(changes)?;
         self.items.commit(changes);
         self.tickets.commit(changes)?;
+        self.webhooks.commit(changes);
         self.durability.commit(changes);
         self.committed_first.commit(changes);
         self.replay.commit(changes);
@@ -189,6 +193,7 @@ impl Oracle {
         self.values.told(told)?;
         self.items.told(told)?;
         self.tickets.told(told)?;
+        self.webhooks.told(told)?;
         self.never_early.told(told)?;
         self.stops_in_time.told(told)
     }
@@ -215,6 +220,7 @@ impl Oracle {
         self.values.crash(&records, state.now())?;
         self.items.crash(&records)?;
         self.tickets.crash(&records, state.now())?;
+        self.webhooks.crash(&records)?;
         self.durability.crash(&records)?;
         self.replay.crash(&records)
     }
@@ -225,7 +231,10 @@ impl Oracle {
     }
 
     fn count(&mut self, step: &Step<'_>, seen: &Seen) {
-        use holdfast::core::{Answer, FifoAnswer, FifoCommand, QueueAnswer, Refusal};
+        use holdfast::core::{
+            Answer, FifoAnswer, FifoCommand, QueueAnswer, Record, Refusal, WebhookAnswer,
+            WebhookStage,
+        };
         let tally = &mut self.tally;
         for begun in &seen.begun {
             tally.count("grants");
@@ -256,6 +265,21 @@ impl Oracle {
         if let Some(Command::Fifo(FifoCommand::GiveBack { .. })) = step.command() {
             tally.add("turns given back", step.changes.len() as u64);
         }
+        for change in step.changes {
+            if let Change::Put(Record {
+                value: Value::Webhook(value),
+                ..
+            }) = change
+            {
+                tally.count(match value.stage() {
+                    WebhookStage::Due => "webhooks due",
+                    WebhookStage::Taken => "turns taken",
+                    WebhookStage::Refused => "turns refused",
+                    WebhookStage::TimedOut => "turns not taken in time",
+                    _ => "other stages of webhooks",
+                });
+            }
+        }
         for effect in step.effects {
             tally.count(match effect {
                 Effect::Queued(..) => "positions told",
@@ -283,6 +307,13 @@ impl Oracle {
                 Effect::Reply(_, Err(Refusal::TurnTimedOut(..))) => "turns waited for in vain",
                 Effect::Reply(_, Err(Refusal::TicketEnded(..))) => "tickets ended under who waits",
                 Effect::Reply(_, Err(Refusal::TicketLapsed(_))) => "refused as lapsed",
+                Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Subscribed(_)))) => {
+                    "subscriptions"
+                }
+                Effect::Reply(_, Ok(Answer::Webhook(WebhookAnswer::Cancelled))) => {
+                    "webhooks cancelled"
+                }
+                Effect::WebhooksDue(_) => "followers told",
                 Effect::Reply(_, Err(Refusal::RequestIdReused(_))) => "request ids reused",
                 Effect::Delivered(..) => "items of streams",
                 Effect::Reply(_, Ok(Answer::Queue(answer))) => match answer {

@@ -65,8 +65,12 @@ impl CommittedFirst {
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
             // S17 looks into values.
             Effect::WatchingValue(..) | Effect::ValueChanged(..) => Ok(()),
-            // S11 looks into tickets and items.
-            Effect::InLine(..) | Effect::Delivered(..) | Effect::Recalled(..) => Ok(()),
+            // S11 looks into tickets and items, S18 into webhooks.
+            Effect::InLine(..)
+            | Effect::Delivered(..)
+            | Effect::Recalled(..)
+            | Effect::WebhooksDue(_)
+            | Effect::WebhookOver(..) => Ok(()),
             Effect::Lost {
                 lock,
                 fencing_token,
@@ -124,10 +128,11 @@ impl CommittedFirst {
             Answer::Renewed { .. } | Answer::Checked { .. } => Ok(()),
             Answer::ValuePut(_)
             | Answer::ValueDeleted(_)
-            | Answer::Value(_)
-            | Answer::Values { .. }
             | Answer::Fifo(_)
-            | Answer::Queue(_) => Ok(()),
+            | Answer::Queue(_)
+            | Answer::Webhook(_)
+            | Answer::Value(_)
+            | Answer::Values { .. } => Ok(()),
         }
     }
 

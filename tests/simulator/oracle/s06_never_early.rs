@@ -57,7 +57,8 @@ impl NeverEarly {
         }
         for ended in &seen.ended {
             let promise = self.grants.get(&ended.token).copied().unwrap_or_default();
-            if !expired {
+            // S18 looks into turns that were not taken.
+            if !expired || ended.hold.untaken {
                 continue;
             }
             let early = match ended.hold.kept {
@@ -192,7 +193,8 @@ pub fn not_for_ever(book: &Book, step: &Step<'_>) -> Verdict {
     };
     for ((_, name), lock) in &book.locks {
         for (token, hold) in &lock.holders {
-            if let Some(latest) = hold.latest.filter(|latest| *latest <= step.now) {
+            let latest = hold.latest.filter(|_| !hold.untaken);
+            if let Some(latest) = latest.filter(|latest| *latest <= step.now) {
                 return late(name, *token, latest);
             }
         }

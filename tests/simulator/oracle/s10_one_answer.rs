@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::core::{
     Acquire, Answer, CallId, Command, Effect, FifoAnswer, FifoCommand, Granted, Hold, Mode,
-    Refusal, Request,
+    Refusal, Request, WebhookAnswer, WebhookCommand,
 };
 
 use super::Verdict;
@@ -123,6 +123,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
                     | Effect::WatchingValue(..)
                     | Effect::InLine(..)
                     | Effect::SessionOpened { .. }
+                    | Effect::WebhooksDue(_)
             )
     });
     let fits = match (&request.command, reply) {
@@ -133,9 +134,16 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             | Command::Withdraw { .. }
             | Command::Cancel { .. }
             | Command::GiveBack { .. }
-            | Command::Fifo(FifoCommand::GiveBack { .. }),
+            | Command::Fifo(FifoCommand::GiveBack { .. })
+            | Command::Webhook(WebhookCommand::Attempted { .. } | WebhookCommand::Settled { .. }),
             reply,
         ) => reply.is_none(),
+        (Command::Webhook(WebhookCommand::Follow), None) => stays,
+        (Command::Acquire(acquire), Some(Ok(Answer::Webhook(WebhookAnswer::Subscribed(_))))) => {
+            acquire.subscribe.is_some() && !stays
+        }
+        // S18 looks into these.
+        (Command::Webhook(_), Some(Ok(Answer::Webhook(_)))) => true,
         (
             Command::Acquire(_)
             | Command::Watch { .. }
@@ -145,7 +153,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
             None,
         ) => stays,
         (Command::Acquire(acquire), Some(Ok(Answer::Granted(granted)))) => {
-            as_asked(acquire, granted) && !stays
+            as_asked(acquire, granted) && acquire.subscribe.is_none() && !stays
         }
         (Command::Reserve { .. }, Some(Ok(Answer::Reserved(_))))
         | (Command::PutOpen { .. }, Some(Ok(Answer::Put { .. })))
@@ -300,6 +308,9 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
                 ..
             }
         ),
+        Refusal::WebhookNotFound(_) | Refusal::WebhookNotWaiting(_) => {
+            matches!(command, Command::Webhook(_))
+        }
         // S11 looks into queues.
         Refusal::DeliveryEnded(_) => matches!(command, Command::Queue(_)),
         Refusal::WaitTimedOut(_)
