@@ -34,6 +34,7 @@ fn stand(id: u128) -> Command {
         overrides: Default::default(),
         lenient: false,
         about: None,
+        subscribe: None,
         request_id: None,
     })
 }
