@@ -6,10 +6,13 @@
 
 mod attach;
 mod echo;
+mod fifo;
 mod memory;
 mod process;
+mod queue;
 mod table;
 mod unary;
+mod value;
 
 use table::Table;
 
@@ -75,6 +78,27 @@ async fn main() -> Result<(), Failed> {
     }
     if plan.wants(7) {
         attach::one_caller(&plan, &echo, &mut table).await?;
+    }
+    if plan.wants(8) {
+        fifo::cycle(&plan, &echo, &mut table).await?;
+    }
+    if plan.wants(9) {
+        fifo::hand_over(&plan, &mut table).await?;
+    }
+    if plan.wants(10) {
+        fifo::long_lines(&mut table).await?;
+    }
+    if plan.wants(11) {
+        queue::unary(&plan, &echo, &mut table).await?;
+    }
+    if plan.wants(12) {
+        queue::streams(&plan, &mut table).await?;
+    }
+    if plan.wants(13) {
+        queue::long_queues(&mut table).await?;
+    }
+    if plan.wants(14) {
+        value::put(&plan, &echo, &mut table).await?;
     }
     table.print();
     Ok(())

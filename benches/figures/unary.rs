@@ -13,9 +13,9 @@ use crate::table::{Table, median, rate};
 use crate::{Failed, Plan, echo};
 
 /// Calls of each kind in one measurement.
-const CALLS: usize = 40_000;
+pub const CALLS: usize = 40_000;
 /// Connections that the calls are spread over, for the echo and for Holdfast.
-const CONNECTIONS: usize = 2;
+pub const CONNECTIONS: usize = 2;
 
 /// The rate of the unary echo alone.
 pub async fn echo_rate(echo: &Echo, in_flight: usize) -> Result<f64, Failed> {
@@ -26,7 +26,8 @@ pub async fn echo_rate(echo: &Echo, in_flight: usize) -> Result<f64, Failed> {
     measure_echo(&channels, in_flight).await
 }
 
-async fn measure_echo(channels: &[Channel], in_flight: usize) -> Result<f64, Failed> {
+/// The rate of the unary echo over these.
+pub async fn measure_echo(channels: &[Channel], in_flight: usize) -> Result<f64, Failed> {
     let channels = Arc::new(channels.to_vec());
     drive(in_flight, move |number| {
         let channel = channels[number % CONNECTIONS].clone();
@@ -36,7 +37,7 @@ async fn measure_echo(channels: &[Channel], in_flight: usize) -> Result<f64, Fai
 }
 
 /// Runs `CALLS` calls with so many in flight, each caller a task of its own; gives the rate.
-async fn drive<F>(
+pub async fn drive<F>(
     in_flight: usize,
     call: impl Fn(usize) -> F + Send + Sync + 'static,
 ) -> Result<f64, Failed>

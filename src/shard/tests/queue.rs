@@ -200,6 +200,16 @@ fn a_stream_fails_with_its_commit_and_its_items_go_to_others() {
 #[test]
 fn a_stream_that_is_not_read_is_never_cut_off() {
     let (_store, shard) = start();
+    // However slowly this runs, no item dies of its deliveries.
+    let settings = crate::core::QueueSettings {
+        deliveries_max: None,
+    };
+    let configure = Command::Queue(QueueCommand::Configure {
+        queue: queue(),
+        settings,
+        request_id: None,
+    });
+    wait(shard.ask(configure)).unwrap();
     let mut stream = shard.consume(&namespace(), queue(), 1_000, Duration::from_millis(100));
     for n in 0..1_000 {
         shard.put_in(&n.to_string());
