@@ -62,11 +62,8 @@ impl Default for DialectOptions {
 /// [`Identity`] in the request's extensions. What no route has is left to the caller's fallback,
 /// [`no_such_path`](super::http::no_such_path).
 pub fn routes(api: Api, options: DialectOptions) -> Router {
-    let mut routes = spoken(&options).into_router();
-    if options.sync {
-        routes = routes.merge(sync::routes());
-    }
-    routes
+    spoken(&options)
+        .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(Dialects { api, options })
@@ -84,6 +81,9 @@ fn spoken(options: &DialectOptions) -> Routes<Dialects> {
     }
     if options.getlock {
         routes = routes.merge(getlock::routes());
+    }
+    if options.sync {
+        routes = routes.merge(sync::routes());
     }
     if options.lockable {
         routes = routes.merge(lockable::routes());

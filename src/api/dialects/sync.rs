@@ -4,22 +4,25 @@
 //! Its FIFOs are those of every surface, as far as their ids are UUIDs. What went wrong is a status
 //! and a line of text. Hanging up while waiting leaves the ticket where it stands.
 
+use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
-use axum::{Json, Router};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::{Dialects, status_of};
-use crate::api::Identity;
 use crate::api::fifo::{
     FifoInput, TimeoutFields, TimeoutsInput, fresh_ticket_id, new_fifo_id, ticket_id,
 };
 use crate::api::http::extract::{Caller, captures};
+use crate::api::http::fields::{Flag, Span};
 use crate::api::http::params::Params;
 use crate::api::http::paths::sync as paths;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{FifoUuidText, Operation, OwnerText, Routes, TicketIdText};
+use crate::api::{Identity, Reason};
 use crate::core::{About, Answer, Command, FifoAnswer, FifoCommand, FifoId, TicketId};
 
 const FIELDS: TimeoutFields = TimeoutFields {
@@ -28,37 +31,174 @@ const FIELDS: TimeoutFields = TimeoutFields {
     done: "done_timeout",
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SyncFifo)]
 struct NewFifo {
+    #[schema(value_type = FifoUuidText)]
     uuid: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SyncNewTicket)]
 struct NewTicket {
+    #[schema(value_type = TicketIdText)]
     ticket: String,
 }
 
-pub(super) fn routes() -> Router<Dialects> {
-    let both = |path: String, methods: MethodRouter<Dialects>| {
-        Router::new()
-            .route(&path, methods.clone())
-            .route(&format!("{path}/"), methods)
+/// The group of these operations.
+const TAG: &str = "dialect sync";
+
+pub(super) fn routes() -> Routes<Dialects> {
+    Routes::with_slashes()
+        .merge(new_routes())
+        .merge(ticket_routes())
+        .merge(turn_routes())
+        .merge(idless_routes())
+}
+
+fn new_routes() -> Routes<Dialects> {
+    let make = |id: &str| {
+        Operation::new(
+            TAG,
+            id,
+            "Makes a FIFO",
+            "One ticket at a time has its turn.",
+        )
+        .answers::<NewFifo>("The FIFO's UUID.")
+        .grows()
     };
-    let mut routes = both(paths::NEW.to_owned(), get(new).post(new));
-    // A script's empty variable leaves no id between two slashes: it is told so.
-    for fifo in [paths::FIFO, paths::PREFIX] {
-        let path = format!("{fifo}{}", paths::TICKET);
-        routes = routes.merge(both(path, get(ticket).post(ticket)));
-        for (verb, methods) in [
-            (paths::WAIT, get(wait).post(wait)),
-            (paths::DONE, get(done).post(done)),
-        ] {
-            let path = format!("{fifo}{verb}");
-            routes = routes.merge(both(path.clone(), methods.clone()));
-            routes = routes.merge(both(format!("{path}/{{ticket}}"), methods));
+    Routes::with_slashes()
+        .on(Get, paths::NEW, new, make("syncNew").query::<NewFields>())
+        .on(
+            Post,
+            paths::NEW,
+            new,
+            make("syncPostNew").body::<NewFields>(),
+        )
+}
+
+fn ticket_routes() -> Routes<Dialects> {
+    let path = format!("{}{}", paths::FIFO, paths::TICKET);
+    let take = |id: &str| {
+        of_fifo(
+            id,
+            "Takes a place in line",
+            "Timeouts of its own are ignored where the FIFO allows none.",
+        )
+        .answers::<NewTicket>("The ticket's id; a secret.")
+        .grows()
+    };
+    Routes::with_slashes()
+        .on(
+            Get,
+            &path,
+            ticket,
+            take("syncTicket").query::<TicketFields>(),
+        )
+        .on(
+            Post,
+            &path,
+            ticket,
+            take("syncPostTicket").body::<TicketFields>(),
+        )
+}
+
+fn turn_routes() -> Routes<Dialects> {
+    let under = |verb| format!("{}{verb}/{{ticket}}", paths::FIFO);
+    let await_turn = |id: &str| {
+        of_ticket(
+            id,
+            "Waits for a ticket's turn",
+            "The answer accepts the turn. Hanging up leaves the ticket where it stands.",
+        )
+        .answers_empty(StatusCode::OK, "It is the ticket's turn.")
+        .refuses(&[
+            Reason::TurnTimedOut,
+            Reason::TicketEnded,
+            Reason::LimitReached,
+        ])
+    };
+    let finish = |id: &str| {
+        of_ticket(
+            id,
+            "Says that a ticket's work is done",
+            "The next one is notified. A ticket that still stands in line leaves it.",
+        )
+        .answers_empty(StatusCode::OK, "The ticket ended.")
+    };
+    Routes::with_slashes()
+        .on(Get, &under(paths::WAIT), wait, await_turn("syncWait"))
+        .on(Post, &under(paths::WAIT), wait, await_turn("syncPostWait"))
+        .on(Get, &under(paths::DONE), done, finish("syncDone"))
+        .on(Post, &under(paths::DONE), done, finish("syncPostDone"))
+}
+
+/// A script's empty variable leaves an id out: it is told so.
+fn idless_routes() -> Routes<Dialects> {
+    let mut routes = Routes::with_slashes();
+    for method in [Get, Post] {
+        let under = |fifo, verb: &str| format!("{fifo}{verb}");
+        let behind = |verb: &str| format!("{}{verb}/{{ticket}}", paths::PREFIX);
+        let nameless = under(paths::PREFIX, paths::TICKET);
+        routes = routes
+            .undescribed(method.clone(), &nameless, ticket)
+            .undescribed(method.clone(), &behind(paths::WAIT), wait)
+            .undescribed(method.clone(), &behind(paths::DONE), done);
+        for fifo in [paths::FIFO, paths::PREFIX] {
+            routes = routes
+                .undescribed(method.clone(), &under(fifo, paths::WAIT), wait)
+                .undescribed(method.clone(), &under(fifo, paths::DONE), done);
         }
     }
     routes
+}
+
+fn of_fifo(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description)
+        .in_path::<FifoUuidText>("fifo")
+        .refuses(&[Reason::FifoNotFound])
+}
+
+fn of_ticket(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    of_fifo(id, summary, description)
+        .in_path::<TicketIdText>("ticket")
+        .refuses(&[
+            Reason::TicketNotFound,
+            Reason::TicketLapsed,
+            Reason::BodyTooLarge,
+            Reason::UnsupportedMediaType,
+        ])
+}
+
+#[derive(ToSchema)]
+#[schema(as = SyncNew)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct NewFields {
+    /// How long one call waits for a turn: at most 365d, unless given 6h; 0: no end.
+    wait_timeout: Option<Span>,
+    /// How long a turn waits to be accepted: at most 365d, unless given 1m; 0: no end.
+    accept_timeout: Option<Span>,
+    /// How long the work may take: at most 365d, unless given 10m; 0: no end.
+    done_timeout: Option<Span>,
+    /// How long it stays while nobody uses it: at most 365d, unless given 30d; 0: for ever.
+    unused_destroy_timeout: Option<Span>,
+    /// Whether a ticket may have timeouts of its own; unless given: no.
+    allow_overrides: Option<Flag>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = SyncTicket)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct TicketFields {
+    /// At most 365d; 0: no end.
+    wait_timeout: Option<Span>,
+    /// At most 365d; 0: no end.
+    accept_timeout: Option<Span>,
+    /// At most 365d; 0: no end.
+    done_timeout: Option<Span>,
+    /// Whose it is.
+    #[schema(value_type = OwnerText)]
+    owner: Option<String>,
 }
 
 /// The reason, as text.

@@ -17,7 +17,8 @@ use crate::api::http::paths::webmutex as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{
-    DecimalText, GrantTokenText, MutexId, OkOrFail, Operation, OwnerText, Routes, SecondsNumber,
+    CallbackUrlText, DecimalText, GrantTokenText, MutexId, OkOrFail, Operation, OwnerText, Routes,
+    SecondsNumber, SecretText, WebhookIdText,
 };
 use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, ApiError, Reason, fresh_lock_name};
@@ -43,6 +44,7 @@ pub struct Body {
     #[schema(value_type = SecondsNumber)]
     expires_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = WebhookIdText)]
     webhook: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -132,14 +134,15 @@ pub(super) fn routes() -> Routes<Dialects> {
             Post,
             paths::SUBSCRIBE,
             subscribe_and_grab,
-            Operation::new(
-                TAG,
+            new(
                 "webmutexSubscribeAndGrab",
                 "Stands in line for a webhook",
-                "Comes with a later version.",
+                "When the turn comes, the mutex is taken, and its id and token are posted to \
+                 `endpoint`.",
             )
-            .in_path::<MutexId>("id")
-            .refuses(&[Reason::NotImplemented]),
+            .body::<SubscribeFields>()
+            .grows()
+            .refuses(&[Reason::LockNotFound]),
         )
 }
 
@@ -156,6 +159,27 @@ struct GrabFields {
     /// 100ms to 30d; unless given, and unless the operator set another: no expiry.
     ttl: Option<Ttl>,
     /// How long to stand in line, at most 24h; unless given: not at all.
+    wait: Option<Span>,
+    #[schema(value_type = OwnerText)]
+    owner: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = WebmutexSubscribe)]
+#[expect(dead_code, reason = "it only describes: parameters are read by name")]
+struct SubscribeFields {
+    /// Wanted here or in the path.
+    #[schema(value_type = MutexId)]
+    id: Option<String>,
+    #[schema(value_type = CallbackUrlText)]
+    endpoint: String,
+    #[schema(value_type = SecretText)]
+    secret: Option<String>,
+    /// How long the receiver has to take its turn: 1s to 1h, unless given 1m.
+    accept_timeout: Option<Span>,
+    /// 100ms to 30d; unless given, and unless the operator set another: no expiry.
+    ttl: Option<Ttl>,
+    /// How long to stand in line: at most 30d, unless given 30d.
     wait: Option<Span>,
     #[schema(value_type = OwnerText)]
     owner: Option<String>,

@@ -4,18 +4,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::view::{rfc3339, seconds};
+use crate::api::openapi::{
+    DecimalText, FifoIdText, MomentText, SecondsNumber, TicketIdText, TicketStateWord,
+};
 use crate::core::{FifoView, TicketState, TicketTimeouts, TicketView};
 
 /// How long a ticket may take, in seconds; what has no end is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = Timeouts)]
 pub struct TimeoutsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) wait_timeout: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) accept_timeout: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) done_timeout: Option<f64>,
 }
 
@@ -40,18 +48,27 @@ pub fn state_word(state: TicketState) -> &'static str {
 }
 
 /// A ticket as it stands.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Ticket)]
 pub struct TicketJson {
+    #[schema(value_type = FifoIdText)]
     pub(crate) fifo: String,
     /// It proves the right to the ticket: of other people's tickets only the role admin sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TicketIdText)]
     pub(crate) id: Option<String>,
+    /// Tickets have their turns in the order of their numbers.
+    #[schema(value_type = DecimalText)]
     pub(crate) number: String,
+    #[schema(value_type = TicketStateWord)]
     pub(crate) state: &'static str,
+    /// Its place in line, counted from 1; 0: it does not stand in line any more.
     pub(crate) position: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) time_to_go: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) lapses_in: Option<f64>,
     #[serde(flatten)]
     pub(crate) timeouts: TimeoutsJson,
@@ -59,7 +76,9 @@ pub struct TicketJson {
     pub(crate) owner: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) metadata: BTreeMap<String, String>,
+    #[schema(value_type = MomentText)]
     pub(crate) create_time: String,
+    #[schema(value_type = MomentText)]
     pub(crate) state_time: String,
 }
 
@@ -97,19 +116,24 @@ impl TicketJson {
 }
 
 /// A FIFO as it stands.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Fifo)]
 pub struct FifoJson {
+    #[schema(value_type = FifoIdText)]
     pub(crate) id: String,
     #[serde(flatten)]
     pub(crate) timeouts: TimeoutsJson,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) unused_destroy_timeout: Option<f64>,
     pub(crate) allow_overrides: bool,
     pub(crate) concurrency: u32,
+    #[schema(value_type = MomentText)]
     pub(crate) create_time: String,
     pub(crate) serving_count: usize,
     pub(crate) waiting_count: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub(crate) mean_turn: Option<f64>,
     /// The line; left out in a listing.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,16 +1,20 @@
 //! Queues and their items as JSON.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::view::{BytesJson, rfc3339, seconds};
+use crate::api::openapi::{DecimalText, MomentText, QueueNameText, ReceiptText, SecondsNumber};
 use crate::core::{ItemView, QueueView};
 
 /// A queue as it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Queue)]
 pub struct QueueJson {
     /// The name.
+    #[schema(value_type = QueueNameText)]
     pub name: String,
-    /// After so many deliveries an item is dead; `None`: never.
+    /// After so many deliveries an item is dead; absent: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries_max: Option<u32>,
     /// Whether it stays while it is empty.
@@ -43,25 +47,31 @@ impl From<&QueueView> for QueueJson {
 }
 
 /// An item as it stands, with its receipt where it is told to its consumer.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = Item)]
 pub struct ItemJson {
     /// The id, as text so that no reader rounds it.
+    #[schema(value_type = DecimalText)]
     pub id: String,
     /// The item.
     #[serde(flatten)]
     pub bytes: BytesJson,
     /// Only as told to its consumer, and where that has to acknowledge it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ReceiptText)]
     pub receipt: Option<String>,
     /// How often it was delivered.
     pub deliveries: u32,
     /// When it was put in line.
+    #[schema(value_type = MomentText)]
     pub enqueue_time: String,
     /// The seconds until its TTL has passed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub expires_in: Option<f64>,
     /// The seconds left to acknowledge it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     pub ack_in: Option<f64>,
 }
 

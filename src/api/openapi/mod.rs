@@ -14,10 +14,12 @@ use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder,
 pub use operation::Operation;
 pub use routes::{Described, Routes};
 pub use schemas::{
-    AnyObject, DecimalText, EventStream, GrantTokenText, LeaseIdText, LockNameText, LockState,
-    MomentText, MutexId, OkOrFail, OwnerText, PageSize, PageTokenText, PlainText, PrefixText,
-    ReasonWord, RequestIdText, SecondsNumber, SecondsText, SharedCount, UuidText, ValueKeyText,
-    ValueText,
+    AnyObject, CallbackUrlText, ConsumeWindow, DecimalText, EventStream, FifoConcurrency,
+    FifoIdText, FifoUuidText, GrantTokenText, LeaseIdText, LockNameText, LockState, MomentText,
+    MutexId, OkOrFail, OwnerText, PageSize, PageTokenText, PlainText, PrefixText, QueueNameText,
+    ReasonWord, ReceiptText, RequestIdText, SecondsNumber, SecondsText, SecretText, SharedCount,
+    TicketIdText, TicketStateWord, UuidText, ValueKeyText, ValueText, WebhookIdText,
+    WebhookStateWord,
 };
 
 /// The groups that operations are in, each with what it is about.
@@ -29,6 +31,18 @@ const TAGS: &[(&str, &str)] = &[
     ("leases", "Shared leases, which keep many grants alive."),
     ("values", "Small values with revisions, under keys."),
     (
+        "fifos",
+        "FIFOs: durable lines of tickets, which outlive connections and restarts.",
+    ),
+    (
+        "queues",
+        "Queues of items, each of which goes to one consumer at a time.",
+    ),
+    (
+        "webhooks",
+        "Webhooks: places in line whose turn is told by a call back.",
+    ),
+    (
         "dialect webmutex",
         "The API of webmutex, over the same locks.",
     ),
@@ -36,6 +50,7 @@ const TAGS: &[(&str, &str)] = &[
         "dialect getlock",
         "The API of getlock, over the same locks.",
     ),
+    ("dialect sync", "The API of sync, over the same FIFOs."),
     (
         "dialect lockable",
         "The API of lockable, over the same locks.",
@@ -46,7 +61,7 @@ const TAGS: &[(&str, &str)] = &[
     ),
 ];
 
-const DESCRIPTION: &str = "Locks, leases and values over HTTP. \
+const DESCRIPTION: &str = "Locks, leases, values, FIFOs and queues over HTTP. \
 Whatever a body may have may also stand in the query string; a field that is given twice must be the \
 same twice. Spans of time are texts such as `30s` or `1h45m`, or JSON numbers of seconds. A method that \
 a path doesn't take is answered with 405 and `Allow`. Unless the server was told API tokens, none is \

@@ -13,7 +13,7 @@ use utoipa::openapi::{
     Type, path,
 };
 
-use super::schemas::{Known, described, without_null};
+use super::schemas::{Known, PlainText, described, without_null};
 use super::securities;
 use crate::api::http::paths::Surface;
 use crate::api::http::{ErrorJson, error_response};
@@ -175,6 +175,13 @@ impl Operation {
         self
     }
 
+    /// An answer without a body.
+    pub fn answers_empty(mut self, status: StatusCode, description: &str) -> Operation {
+        let response = ResponseBuilder::new().description(description);
+        self.answers.insert(status, response.build());
+        self
+    }
+
     /// What else it may be refused for.
     pub fn refuses(mut self, reasons: &[Reason]) -> Operation {
         self.reasons.extend(reasons);
@@ -258,7 +265,7 @@ fn error_schema(known: &mut Known, path: &str) -> RefOr<Schema> {
         Surface::Rest => known.reference::<ErrorJson<'_>>(),
         Surface::Webmutex => known.reference::<dialects::webmutex::Body>(),
         Surface::Getlock => known.reference::<dialects::getlock::Body>(),
-        Surface::Sync => <String as utoipa::PartialSchema>::schema(),
+        Surface::Sync => known.reference::<PlainText>(),
         Surface::Lockable => known.reference::<dialects::lockable::Body>(),
     }
 }

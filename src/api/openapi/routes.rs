@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use utoipa::openapi::path::{HttpMethod, PathItem, Paths};
 use utoipa::openapi::{RefOr, Schema};
 
@@ -80,11 +80,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         handler: impl Handler<T, S>,
         operation: Operation,
     ) -> Routes<S> {
-        let methods = on(filter(&method), handler);
-        if self.slashes {
-            self.router = self.router.route(&format!("{path}/"), methods.clone());
-        }
-        self.router = self.router.route(path, methods);
+        self.serve(path, on(filter(&method), handler));
         self.described.add(method, path, operation);
         self
     }
@@ -109,8 +105,16 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         path: &str,
         handler: impl Handler<T, S>,
     ) -> Routes<S> {
-        self.router = self.router.route(path, on(filter(&method), handler));
+        self.serve(path, on(filter(&method), handler));
         self
+    }
+
+    fn serve(&mut self, path: &str, methods: MethodRouter<S>) {
+        let mut router = std::mem::take(&mut self.router);
+        if self.slashes && !path.ends_with('/') {
+            router = router.route(&format!("{path}/"), methods.clone());
+        }
+        self.router = router.route(path, methods);
     }
 
     /// Both together.

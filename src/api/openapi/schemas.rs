@@ -176,6 +176,18 @@ described_as! {
         .item(seconds())
         .description(Some("How long without a renewal: text such as `30s`, a number of seconds, or `none` for no expiry."));
     fields::Count, "Count" => whole_or_text(0, Some(u32::MAX), "A whole number.");
+    fields::Flag, "Flag" => AnyOfBuilder::new()
+        .item(ObjectBuilder::new().schema_type(Type::Boolean))
+        .item(text().enum_values(Some(["true", "t", "1", "false", "f", "0"])))
+        .description(Some("True or false, as JSON or as text; any case is read."));
+    fields::Deliveries, "Deliveries" => AnyOfBuilder::new()
+        .item(text().enum_values(Some(["none"])))
+        .item(whole().minimum(Some(1)).maximum(Some(DELIVERIES_MAX_MAX)))
+        .item(text().pattern(Some("^[0-9]+$")).max_length(Some(20)))
+        .description(Some("A whole number, as JSON or as text; `none`: any number."));
+    fields::PartWord, "Part" => text()
+        .enum_values(Some(["ready", "delivered", "dead"]))
+        .description(Some("Which items of a queue: those that wait, that are with a consumer, or the dead letters."));
     fields::FencingToken, "FencingToken" => whole_or_text(1, None, "A fencing token: text, so that no reader rounds it, or a number.");
     fields::Revision, "Revision" => whole_or_text(0, None, "A revision: text, so that no reader rounds it, or a number; 0 stands for no value.");
     fields::Base64, "Base64" => text()
@@ -192,8 +204,8 @@ described_as! {
         .additional_properties(Some(Schema::Object(text().build())))
         .description(Some("Texts by key. In a form or a query: the JSON text of such an object."));
     fields::Callback, "Callback" => ObjectBuilder::new()
-        .property("url", text().max_length(Some(CALLBACK_URL_BYTES_MAX)).description(Some("Where to post: http or https.")))
-        .property("secret", text().pattern(Some("^whsec_[A-Za-z0-9+/]+={0,2}$")).description(Some("What to sign with; without it: the namespace's own secret.")))
+        .property("url", CallbackUrlText::schema())
+        .property("secret", SecretText::schema())
         .property("accept_timeout", Ref::from_schema_name("Span"))
         .required("url")
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
@@ -205,16 +217,30 @@ schemas! {
     LockNameText => name(LOCK_NAME_BYTES_MAX, "A lock's name");
     /// A value's key.
     ValueKeyText => name(VALUE_KEY_BYTES_MAX, "A value's key");
+    /// A FIFO's id.
+    FifoIdText => name(FIFO_ID_BYTES_MAX, "A FIFO's id");
+    /// A FIFO's UUID.
+    FifoUuidText => text().format(Some(SchemaFormat::Custom("uuid".to_owned()))).description(Some("A FIFO's UUID."));
+    /// A queue's name.
+    QueueNameText => name(QUEUE_NAME_BYTES_MAX, "A queue's name");
     /// How the name or key begins.
     PrefixText => up_to(LOCK_NAME_BYTES_MAX, "How a name or key begins");
     /// How many entries a page has.
     PageSize => whole_or_text(0, Some(PAGE_SIZE_MAX as u32), "A whole number, as JSON or as text.");
     /// How many share a lock.
     SharedCount => whole_or_text(0, Some(MAX_SHARED_MAX), "A whole number, as JSON or as text.");
+    /// How many tickets may have their turn at once.
+    FifoConcurrency => whole_or_text(0, Some(CONCURRENCY_MAX), "A whole number, as JSON or as text.");
+    /// How many items may be without an acknowledgement.
+    ConsumeWindow => whole_or_text(0, Some(CONSUME_WINDOW_MAX), "A whole number, as JSON or as text.");
     /// A reason's word.
     ReasonWord => text().enum_values(Some(Reason::ALL.iter().map(|reason| reason.as_str()))).description(Some("A stable word for what went wrong."));
     /// A lock's state.
     LockState => text().enum_values(Some(["HELD", "FREE"]));
+    /// A ticket's state.
+    TicketStateWord => text().enum_values(Some(["WAITING", "NOTIFIED", "ACCEPTED", "LAPSED"]));
+    /// A webhook's state.
+    WebhookStateWord => text().enum_values(Some(["waiting", "due", "taken", "refused", "timed_out", "wait_ended", "cancelled", "ended"]));
     /// How a call of webmutex went.
     OkOrFail => text().enum_values(Some(["ok", "fail"]));
     /// Where a page ended.
@@ -225,8 +251,18 @@ schemas! {
     RequestIdText => up_to(REQUEST_ID_BYTES_MAX, "What makes a retry safe: the same id is answered the same for 2 minutes; empty: none");
     /// The proof of a hold.
     GrantTokenText => text().description(Some("The proof of a hold; a secret."));
+    /// The proof of a delivery.
+    ReceiptText => text().description(Some("The proof of a delivery; a secret."));
+    /// Where to post.
+    CallbackUrlText => text().min_length(Some(1)).max_length(Some(CALLBACK_URL_BYTES_MAX)).description(Some("Where to post: http or https."));
+    /// What to sign with.
+    SecretText => text().pattern(Some("^whsec_[A-Za-z0-9+/]+={0,2}$")).description(Some("What to sign with; without it: the namespace's own secret."));
     /// A lease's id.
     LeaseIdText => text().format(Some(SchemaFormat::Custom("uuid".to_owned()))).description(Some("A lease's id: a UUID, and a secret."));
+    /// A ticket's id.
+    TicketIdText => text().format(Some(SchemaFormat::Custom("uuid".to_owned()))).description(Some("A ticket's id: a UUID, and a secret."));
+    /// A webhook's id.
+    WebhookIdText => text().pattern(Some("^msg_[0-9a-fA-F]{32}$")).description(Some("A webhook's id; a secret."));
     /// A UUID.
     UuidText => text().format(Some(SchemaFormat::Custom("uuid".to_owned()))).description(Some("A UUID with hyphens. Anything else is not found."));
     /// A mutex's id.

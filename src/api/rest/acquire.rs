@@ -17,7 +17,7 @@ use crate::api::http::view::GrantJson;
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{
     EventStream, LeaseIdText, LockNameText, Operation, OwnerText, RequestIdText, Routes,
-    SharedCount,
+    SharedCount, WebhookIdText,
 };
 use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, Reason, lease_id};
@@ -29,7 +29,8 @@ use crate::core::{Acquire, Answer, CallbackShape, Command, Hold, LockName, Mode,
 pub(super) struct AcquireRequest {
     /// 100ms to 30d, 60s unless the operator set another; `none`: no expiry. Not together with `lease`.
     ttl: Option<Ttl>,
-    /// How long to stand in line: at most 24h. Without it: not at all; for a stream: 24h.
+    /// How long to stand in line: at most 24h, with `callback` 30d. Without it: not at all; for a
+    /// stream: 24h; with `callback`: 30d.
     wait: Option<Span>,
     /// Unless given: EXCLUSIVE.
     mode: Option<ModeWord>,
@@ -51,8 +52,9 @@ pub(super) struct AcquireRequest {
 }
 
 /// The place in line is taken: what comes of it is posted.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SubscribedResponse {
+    #[schema(value_type = WebhookIdText)]
     webhook: String,
 }
 
@@ -111,7 +113,8 @@ pub(super) fn routes() -> Routes<Api> {
         "Takes a lock",
         "Answers at once, or, with `wait`, when it is the caller's turn. Whoever accepts \
          `text/event-stream` is told `queued` with its position, and then `granted` or `error`. \
-         Hanging up leaves the line.",
+         Hanging up leaves the line. With `callback` the place in line is kept, and a webhook tells \
+         when the turn comes.",
     );
     Routes::new().on(
         Post,
@@ -122,6 +125,11 @@ pub(super) fn routes() -> Routes<Api> {
             .body::<AcquireRequest>()
             .answers::<GrantJson>("The grant, with its token.")
             .answers_with::<EventStream>(StatusCode::OK, "text/event-stream", "")
+            .answers_with::<SubscribedResponse>(
+                StatusCode::ACCEPTED,
+                "application/json",
+                "The place in line is taken; the webhook that tells of it.",
+            )
             .grows()
             .refuses(&[
                 Reason::LockHeld,

@@ -97,8 +97,8 @@ pub(super) fn routes() -> Routes<Api> {
         "locks",
         "watchLock",
         "Follows a lock",
-        "`state` at first, then `granted`, `released`, `expired`, `revoked` or `forced` for every \
-         change of its holders; `error` ends it.",
+        "`state` at first, then `granted`, `released`, `expired`, `revoked`, `forced`, \
+         `callback_refused` or `callback_timed_out` for every change of its holders; `error` ends it.",
     );
     Routes::new().on(
         Get,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Delete, Get, Post};
 
 use super::page::{PageRequest, page_of};
 use super::{Replied, ask};
@@ -12,10 +14,78 @@ use crate::api::fifo::{FifoInput, TimeoutFields, TimeoutsInput, new_fifo_id};
 use crate::api::http::extract::{Caller, Fields, FifoPath};
 use crate::api::http::fields::{Count, Flag, Ttl};
 use crate::api::http::fifo_view::FifoJson;
+use crate::api::http::paths::fifos as paths;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    FifoConcurrency, FifoIdText, Operation, PageTokenText, RequestIdText, Routes,
+};
 use crate::api::page::after_name_token;
-use crate::api::{Api, Identity, Role, request_id};
+use crate::api::{Api, Identity, Reason, Role, request_id};
 use crate::core::{Answer, Command, FifoAnswer, FifoCommand, FifoId};
+
+/// The group of these operations.
+const TAG: &str = "fifos";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::FIFOS,
+            list,
+            Operation::new(
+                TAG,
+                "listFifos",
+                "Lists FIFOs",
+                "In the order of their ids, without their lines. For the role `admin`.",
+            )
+            .query::<PageRequest>()
+            .answers::<ListResponse>("A page of FIFOs."),
+        )
+        .on(
+            Post,
+            paths::FIFOS,
+            create,
+            Operation::new(
+                TAG,
+                "createFifo",
+                "Makes a FIFO",
+                "Without an `id` the server makes a UUID.",
+            )
+            .body::<CreateRequest>()
+            .answers::<FifoJson>("The FIFO.")
+            .grows()
+            .refuses(&[Reason::FifoExists]),
+        )
+        .on(
+            Get,
+            paths::FIFO,
+            get,
+            of_fifo(
+                "getFifo",
+                "Reads a FIFO",
+                "With the first 100 of its tickets, in the order of their turns.",
+            )
+            .answers::<FifoJson>("The FIFO as it stands."),
+        )
+        .on(
+            Delete,
+            paths::FIFO,
+            delete,
+            of_fifo(
+                "deleteFifo",
+                "Deletes a FIFO",
+                "And with it all its tickets; who waits for one is told. For the role `admin`.",
+            )
+            .query::<EndRequest>()
+            .answers::<DeleteResponse>("How many living tickets ended with it."),
+        )
+}
+
+fn of_fifo(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description)
+        .in_path::<FifoIdText>("fifo")
+        .refuses(&[Reason::FifoNotFound])
+}
 
 /// What the timeouts are called here.
 pub(super) const FIELDS: TimeoutFields = TimeoutFields {
@@ -49,20 +119,32 @@ pub(super) fn sees_ids(caller: &Identity) -> bool {
     caller.role == Role::Admin
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateFifoRequest)]
 pub(super) struct CreateRequest {
+    /// Unless given, or empty: a fresh UUID.
+    #[schema(value_type = FifoIdText)]
     id: Option<String>,
+    /// How long one call waits for a turn: at most 365d, unless given 6h; `none` or 0: no end.
     wait_timeout: Option<Ttl>,
+    /// How long a turn waits to be accepted: at most 365d, unless given 1m; `none` or 0: no end.
     accept_timeout: Option<Ttl>,
+    /// How long the work may take: at most 365d, unless given 10m; `none` or 0: no end.
     done_timeout: Option<Ttl>,
+    /// How long it stays while nobody uses it: at most 365d, unless given 30d; `none` or 0: for ever.
     unused_destroy_timeout: Option<Ttl>,
+    /// Whether a ticket may have timeouts of its own; unless given: no.
     allow_overrides: Option<Flag>,
+    /// How many tickets may have their turn at once: 1 to 10,000; unless given, or 0: 1.
+    #[schema(value_type = FifoConcurrency)]
     concurrency: Option<Count>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-pub(super) async fn create(
+async fn create(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(request): Fields<CreateRequest>,
@@ -92,14 +174,17 @@ pub(super) async fn create(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListFifosResponse)]
 pub(super) struct ListResponse {
     fifos: Vec<FifoJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(page): Fields<PageRequest>,
@@ -123,7 +208,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     FifoPath(id): FifoPath,
@@ -135,19 +220,24 @@ pub(super) async fn get(
 }
 
 /// A request that has nothing to say but what makes its retry safe.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EndRequest)]
 pub(super) struct EndRequest {
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     pub(super) request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeleteFifoResponse)]
 pub(super) struct DeleteResponse {
     deleted: bool,
+    /// How many living tickets ended.
     tickets: usize,
 }
 
-pub(super) async fn delete(
+async fn delete(
     State(api): State<Api>,
     Caller(caller): Caller,
     FifoPath(id): FifoPath,

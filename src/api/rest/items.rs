@@ -8,19 +8,26 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::events::{error_event, event, stream};
 use super::page::{PageRequest, page_of};
-use super::queues::ask_queue;
+use super::queues::{ask_queue, of_queue};
 use super::{Replied, kept_for, required, value_bytes};
 use crate::api::http::extract::{Caller, Fields, QueuePath};
 use crate::api::http::fields::{Base64, Count, PartWord, Span, Ttl};
 use crate::api::http::params::VALUE_BODY_BYTES_MAX;
+use crate::api::http::paths::rest as paths;
 use crate::api::http::queue::ItemJson;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    ConsumeWindow, DecimalText, EventStream, Operation, PageSize, PageTokenText, ReceiptText,
+    RequestIdText, Routes, SecondsNumber, ValueText,
+};
 use crate::api::page::after_number_token;
-use crate::api::{Api, Identity, request_id};
+use crate::api::{Api, Identity, Reason, request_id};
 use crate::core::limits::ACK_TIMEOUT_DEFAULT;
 use crate::core::{
     Delivered, Delivery, Namespace, Part, QueueAnswer, QueueCommand, QueueName, check_ack_timeout,
@@ -28,21 +35,134 @@ use crate::core::{
 };
 use crate::shard::WatchNews;
 
-#[derive(Deserialize)]
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::ITEMS,
+            peek,
+            of_queue("peekQueue", "Reads items", "Without taking them.")
+                .query::<PeekRequest>()
+                .answers::<PeekResponse>("A page of items; fewer where they are large."),
+        )
+        .on(
+            Post,
+            paths::ENQUEUE,
+            enqueue,
+            of_queue(
+                "enqueue",
+                "Puts an item in line",
+                "At the end. The bytes come as `value` or as `value_base64`.",
+            )
+            .body::<EnqueueRequest>()
+            .answers::<EnqueueResponse>("The item's id.")
+            .grows(),
+        )
+        .on(
+            Post,
+            paths::DEQUEUE,
+            dequeue,
+            of_queue(
+                "dequeue",
+                "Takes an item",
+                "The first one, or, with `wait`, the first that comes. With `ack_timeout` it has a \
+                 receipt, and comes back unless it is acknowledged; without it the delivery is \
+                 final. Hanging up leaves the line.",
+            )
+            .body::<DequeueRequest>()
+            .answers::<ItemJson>("The item.")
+            .answers_empty(StatusCode::NO_CONTENT, "There was none in time.")
+            .grows()
+            .refuses(&[Reason::DeliveryEnded, Reason::Cancelled]),
+        )
+        .on(
+            Post,
+            paths::CONSUME,
+            consume,
+            of_queue(
+                "consume",
+                "Takes items as they come",
+                "`item` for each, with its receipt, at most a window of them without an \
+                 acknowledgement; `error` ends it.",
+            )
+            .body::<ConsumeRequest>()
+            .answers_with::<EventStream>(
+                StatusCode::OK,
+                "text/event-stream",
+                "The items.",
+            ),
+        )
+        .merge(settle_routes())
+}
+
+fn settle_routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Post,
+            paths::ACK,
+            acknowledge,
+            of_item(
+                "acknowledgeItem",
+                "Says that an item has been dealt with",
+                "It is gone.",
+            )
+            .body::<SettleRequest>()
+            .answers::<AcknowledgeResponse>("It is gone."),
+        )
+        .on(
+            Post,
+            paths::RETURN,
+            give_back,
+            of_item(
+                "returnItem",
+                "Gives an item back",
+                "It is delivered again at once, before those behind it, or goes to the dead letters \
+                 where this was its last delivery.",
+            )
+            .body::<SettleRequest>()
+            .answers::<ReturnResponse>("It is back."),
+        )
+        .on(
+            Post,
+            paths::EXTEND,
+            extend,
+            of_item(
+                "extendItem",
+                "Prolongs the time to acknowledge an item",
+                "Starts it anew. It never brings the end nearer.",
+            )
+            .body::<ExtendRequest>()
+            .answers::<ExtendResponse>("How long there is."),
+        )
+}
+
+fn of_item(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    of_queue(id, summary, description).refuses(&[Reason::DeliveryEnded])
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EnqueueRequest)]
 pub(super) struct EnqueueRequest {
+    /// Text. Either it or `value_base64` is wanted.
+    #[schema(value_type = ValueText)]
     value: Option<String>,
+    /// Any bytes, at most 65,536.
     value_base64: Option<Base64>,
+    /// How long it may wait for a consumer, 100ms to 30d; unless given: for ever.
     ttl: Option<Ttl>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EnqueueResponse {
+    #[schema(value_type = DecimalText)]
     id: String,
 }
 
-pub(super) async fn enqueue(
+async fn enqueue(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -60,15 +180,19 @@ pub(super) async fn enqueue(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DequeueRequest {
+    /// How long to wait for one: at most 24h, unless given not at all.
     wait: Option<Span>,
+    /// How long the consumer has to acknowledge it, 100ms to 7d; unless given: the delivery is final.
     ack_timeout: Option<Span>,
+    /// Makes a retry safe. Only with `ack_timeout`: a final delivery can't be told twice.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-pub(super) async fn dequeue(
+async fn dequeue(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -97,15 +221,18 @@ fn delivered(api: &Api, namespace: &Namespace, told: &Delivered) -> ItemJson {
     ItemJson::delivered(&told.item, receipt)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConsumeRequest {
+    /// How many items may be without an acknowledgement: 1 to 1,000; unless given, or 0: 100.
+    #[schema(value_type = ConsumeWindow)]
     window: Option<Count>,
+    /// How long the consumer has to acknowledge each: 100ms to 7d, unless given 60s.
     ack_timeout: Option<Span>,
 }
 
 /// Takes items as they come: `item` for each; `error` ends it. The other calls acknowledge them.
-pub(super) async fn consume(
+async fn consume(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -137,19 +264,24 @@ fn ack_timeout(span: Option<Span>) -> Result<Option<Duration>, HttpError> {
     Ok(span.map(|span| check_ack_timeout(span.0)).transpose()?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SettleItemRequest)]
 pub(super) struct SettleRequest {
+    #[schema(value_type = ReceiptText, required = true)]
     receipt: Option<String>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AcknowledgeItemResponse)]
 pub(super) struct AcknowledgeResponse {
     acknowledged: bool,
 }
 
-pub(super) async fn acknowledge(
+async fn acknowledge(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -177,12 +309,13 @@ fn delivery(
     Ok(api.delivery(&caller.namespace, queue, &receipt)?)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReturnItemResponse)]
 pub(super) struct ReturnResponse {
     returned: bool,
 }
 
-pub(super) async fn give_back(
+async fn give_back(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -199,19 +332,25 @@ pub(super) async fn give_back(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExtendItemRequest)]
 pub(super) struct ExtendRequest {
+    #[schema(value_type = ReceiptText, required = true)]
     receipt: Option<String>,
+    /// From now on, 100ms to 7d; unless given: as it was delivered.
     ack_timeout: Option<Span>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExtendItemResponse)]
 pub(super) struct ExtendResponse {
+    /// The seconds left to acknowledge it.
+    #[schema(value_type = SecondsNumber)]
     ack_in: f64,
 }
 
-pub(super) async fn extend(
+async fn extend(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,
@@ -230,22 +369,31 @@ pub(super) async fn extend(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PeekQueueRequest)]
 pub(super) struct PeekRequest {
+    /// Unless given: `ready`.
     part: Option<PartWord>,
+    /// 1 to 1,000; unless given, or 0: 100.
+    #[schema(value_type = PageSize)]
     page_size: Option<Count>,
+    /// Where the last page ended.
+    #[schema(value_type = PageTokenText)]
     page_token: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PeekQueueResponse)]
 pub(super) struct PeekResponse {
     items: Vec<ItemJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn peek(
+async fn peek(
     State(api): State<Api>,
     Caller(caller): Caller,
     QueuePath(queue): QueuePath,

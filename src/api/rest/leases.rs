@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::path::HttpMethod::{Get, Post};
 
 use super::locks::RenewResponse;
-use super::page::{LeasePageRequest, PageRequest, page_of};
+use super::page::{NumberPageRequest, PageRequest, page_of};
 use super::{Replied, ask};
 use crate::api::http::extract::{Caller, Fields, LeasePath};
 use crate::api::http::fields::{Metadata, Span};
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Routes<Api> {
                 "Lists leases",
                 "In no telling order. For the role `admin`.",
             )
-            .query::<LeasePageRequest>()
+            .query::<NumberPageRequest>()
             .answers::<ListResponse>("A page of leases."),
         )
         .on(

@@ -33,7 +33,6 @@ use crate::core::{Answer, Command, Namespace, ValueBytes, check_ttl};
 pub fn routes(api: Api) -> Router {
     described()
         .into_router()
-        .merge(undescribed())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(async |response: Response| no_store(response)))
         .with_state(api)
@@ -47,53 +46,11 @@ pub fn described() -> Routes<Api> {
         .merge(events::routes())
         .merge(leases::routes())
         .merge(values::routes())
-}
-
-fn undescribed() -> Router<Api> {
-    use super::http::paths::rest as paths;
-    use axum::routing::{get, post};
-    Router::new()
-        .route(paths::QUEUES, get(queues::list))
-        .route(
-            paths::QUEUE,
-            get(queues::get)
-                .put(queues::configure)
-                .delete(queues::delete),
-        )
-        .route(paths::LENGTH, get(queues::length))
-        .route(paths::PURGE, post(queues::purge))
-        .route(paths::REDRIVE, post(queues::redrive))
-        .route(paths::ITEMS, get(items::peek))
-        .route(paths::ENQUEUE, post(items::enqueue))
-        .route(paths::DEQUEUE, post(items::dequeue))
-        .route(paths::CONSUME, post(items::consume))
-        .route(paths::ACK, post(items::acknowledge))
-        .route(paths::RETURN, post(items::give_back))
-        .route(paths::EXTEND, post(items::extend))
-        .route(paths::WEBHOOKS, get(webhooks::list))
-        .route(paths::WEBHOOK, get(webhooks::get).delete(webhooks::cancel))
-        .route(paths::WEBHOOK_SECRET, get(webhooks::secret))
-        .merge(fifo_routes())
-}
-
-fn fifo_routes() -> Router<Api> {
-    use super::http::paths::fifos as fifo_paths;
-    use axum::routing::{get, post};
-    Router::new()
-        .route(fifo_paths::FIFOS, get(fifos::list).post(fifos::create))
-        .route(fifo_paths::FIFO, get(fifos::get).delete(fifos::delete))
-        .route(
-            fifo_paths::TICKETS,
-            get(tickets::list).post(tickets::create),
-        )
-        .route(
-            fifo_paths::TICKET,
-            get(tickets::get).delete(tickets::cancel),
-        )
-        .route(fifo_paths::WAIT, post(tickets::wait))
-        .route(fifo_paths::EXTEND, post(tickets::extend))
-        .route(fifo_paths::COMPLETE, post(tickets::complete))
-        .route(fifo_paths::CANCEL, post(tickets::cancel))
+        .merge(fifos::routes())
+        .merge(tickets::routes())
+        .merge(queues::routes())
+        .merge(items::routes())
+        .merge(webhooks::routes())
 }
 
 /// What a handler answers as JSON.

@@ -54,10 +54,10 @@ impl PageRequest {
     }
 }
 
-/// Which page of leases is wanted: they have no names to begin so.
+/// Which page is wanted of what has no names to begin so.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it only describes: a prefix is refused by name")]
-pub struct LeasePageRequest {
+pub struct NumberPageRequest {
     /// 1 to 1,000; unless given, or 0: 100.
     #[schema(value_type = PageSize)]
     page_size: Option<Count>,

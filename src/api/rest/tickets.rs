@@ -2,38 +2,171 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Delete, Get, Post};
 
 use super::Replied;
 use super::acquire::wants_events;
 use super::events::{error_event, event, stream};
 use super::fifos::{EndRequest, FIELDS, ask_fifo, sees_ids, timeout};
-use super::page::PageRequest;
+use super::page::{NumberPageRequest, PageRequest};
 use crate::api::fifo::{TimeoutsInput, fresh_ticket_id};
 use crate::api::http::extract::{Caller, Fields, FifoPath, TicketPath};
 use crate::api::http::fields::{Metadata, Span, Ttl};
 use crate::api::http::fifo_view::TicketJson;
+use crate::api::http::paths::fifos as paths;
 use crate::api::http::view::seconds;
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    EventStream, FifoIdText, Operation, OwnerText, PageTokenText, RequestIdText, Routes,
+    TicketIdText,
+};
 use crate::api::page::after_number_token;
-use crate::api::{Api, request_id};
+use crate::api::{Api, Reason, request_id};
 use crate::core::{
     About, Answer, Command, FifoAnswer, FifoCommand, FifoId, Namespace, TicketOverrides,
     check_timeout, check_wait,
 };
 use crate::shard::Progress;
 
-#[derive(Deserialize)]
+/// The group of these operations.
+const TAG: &str = "fifos";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::TICKETS,
+            list,
+            of_fifo(
+                "listTickets",
+                "Lists the living tickets of a FIFO",
+                "In the order of their turns. Only the role `admin` sees their ids.",
+            )
+            .query::<NumberPageRequest>()
+            .answers::<ListResponse>("A page of tickets."),
+        )
+        .on(
+            Post,
+            paths::TICKETS,
+            create,
+            of_fifo(
+                "createTicket",
+                "Takes a place in line",
+                "Timeouts of its own are only for a FIFO that allows them.",
+            )
+            .body::<CreateRequest>()
+            .answers::<TicketJson>("The ticket. Its id is a secret.")
+            .grows(),
+        )
+        .merge(ticket_routes())
+}
+
+fn ticket_routes() -> Routes<Api> {
+    let give_up = |id: &str| {
+        of_ticket(id, "Takes a ticket back", "Wherever it stands.")
+            .answers::<CancelResponse>("It was taken back.")
+    };
+    Routes::new()
+        .on(
+            Get,
+            paths::TICKET,
+            get,
+            of_ticket("getTicket", "Reads a ticket", "One that has lapsed is told for an hour.")
+                .answers::<TicketJson>("The ticket as it stands."),
+        )
+        .on(
+            Delete,
+            paths::TICKET,
+            cancel,
+            give_up("deleteTicket").query::<EndRequest>(),
+        )
+        .on(
+            Post,
+            paths::CANCEL,
+            cancel,
+            give_up("cancelTicket").body::<EndRequest>(),
+        )
+        .on(
+            Post,
+            paths::WAIT,
+            wait,
+            of_ticket(
+                "waitTicket",
+                "Waits for a ticket's turn",
+                "The answer accepts the turn. Whoever accepts `text/event-stream` is told `queued` \
+                 with its position, and then `ready` or `error`. Hanging up leaves the ticket where \
+                 it stands.",
+            )
+            .body::<WaitRequest>()
+            .answers::<TicketJson>("It is the ticket's turn.")
+            .answers_with::<EventStream>(StatusCode::OK, "text/event-stream", "")
+            .refuses(&[
+                Reason::TurnTimedOut,
+                Reason::TicketEnded,
+                Reason::LimitReached,
+            ]),
+        )
+        .on(
+            Post,
+            paths::EXTEND,
+            extend,
+            of_ticket(
+                "extendTicket",
+                "Prolongs a ticket's work time",
+                "Starts it anew. It never brings the end nearer.",
+            )
+            .body::<ExtendRequest>()
+            .answers::<TicketJson>("The ticket.")
+            .refuses(&[Reason::TicketNotAccepted]),
+        )
+        .on(
+            Post,
+            paths::COMPLETE,
+            complete,
+            of_ticket(
+                "completeTicket",
+                "Says that a ticket's work is done",
+                "The next one is notified. A ticket that still stands in line leaves it.",
+            )
+            .body::<EndRequest>()
+            .answers::<CompleteResponse>("The ticket ended."),
+        )
+}
+
+fn of_fifo(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description)
+        .in_path::<FifoIdText>("fifo")
+        .refuses(&[Reason::FifoNotFound])
+}
+
+fn of_ticket(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    of_fifo(id, summary, description)
+        .in_path::<TicketIdText>("ticket")
+        .refuses(&[Reason::TicketNotFound, Reason::TicketLapsed])
+}
+
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateTicketRequest)]
 pub(super) struct CreateRequest {
+    /// How long one call waits for its turn, at most 365d; `none` or 0: no end.
     wait_timeout: Option<Ttl>,
+    /// How long its turn waits to be accepted, at most 365d; `none` or 0: no end.
     accept_timeout: Option<Ttl>,
+    /// How long the work may take, at most 365d; `none` or 0: no end.
     done_timeout: Option<Ttl>,
+    /// Whose it is.
+    #[schema(value_type = OwnerText)]
     owner: Option<String>,
+    /// What the owner says of itself: at most 4,096 bytes.
     metadata: Option<Metadata>,
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
@@ -48,7 +181,7 @@ fn first_given(overrides: &TicketOverrides) -> &'static str {
     }
 }
 
-pub(super) async fn create(
+async fn create(
     State(api): State<Api>,
     Caller(caller): Caller,
     FifoPath(fifo): FifoPath,
@@ -79,14 +212,17 @@ pub(super) async fn create(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListTicketsResponse)]
 pub(super) struct ListResponse {
     tickets: Vec<TicketJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     FifoPath(fifo): FifoPath,
@@ -115,7 +251,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     TicketPath(fifo, ticket): TicketPath,
@@ -126,13 +262,15 @@ pub(super) async fn get(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WaitTicketRequest)]
 pub(super) struct WaitRequest {
+    /// At most 24h; unless given: the ticket's own timeout.
     wait: Option<Span>,
 }
 
-pub(super) async fn wait(
+async fn wait(
     State(api): State<Api>,
     Caller(caller): Caller,
     TicketPath(fifo, ticket): TicketPath,
@@ -187,13 +325,15 @@ fn wait_events(api: &Api, namespace: &Namespace, fifo: FifoId, command: FifoComm
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExtendTicketRequest)]
 pub(super) struct ExtendRequest {
+    /// From now on, at most 365d; unless given: the ticket's own timeout.
     done_timeout: Option<Span>,
 }
 
-pub(super) async fn extend(
+async fn extend(
     State(api): State<Api>,
     Caller(caller): Caller,
     TicketPath(fifo, ticket): TicketPath,
@@ -213,12 +353,13 @@ pub(super) async fn extend(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CompleteTicketResponse)]
 pub(super) struct CompleteResponse {
     completed: bool,
 }
 
-pub(super) async fn complete(
+async fn complete(
     State(api): State<Api>,
     Caller(caller): Caller,
     TicketPath(fifo, ticket): TicketPath,
@@ -235,12 +376,13 @@ pub(super) async fn complete(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CancelTicketResponse)]
 pub(super) struct CancelResponse {
     cancelled: bool,
 }
 
-pub(super) async fn cancel(
+async fn cancel(
     State(api): State<Api>,
     Caller(caller): Caller,
     TicketPath(fifo, ticket): TicketPath,

@@ -4,38 +4,123 @@ use axum::Json;
 use axum::extract::State;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::path::HttpMethod::{Delete, Get};
 
-use super::page::{PageRequest, page_of};
+use super::page::{NumberPageRequest, PageRequest, page_of};
 use super::{Replied, ask};
 use crate::api::http::extract::{Caller, Fields, WebhookPath};
+use crate::api::http::paths::rest as paths;
 use crate::api::http::view::{rfc3339, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
+use crate::api::openapi::{
+    FifoIdText, LockNameText, MomentText, Operation, PageTokenText, RequestIdText, Routes,
+    SecondsNumber, TicketIdText, WebhookIdText, WebhookStateWord,
+};
 use crate::api::page::after_number_token;
-use crate::api::{Api, request_id};
+use crate::api::{Api, Reason, request_id};
 use crate::core::{
     Answer, Command, WebhookAnswer, WebhookCommand, WebhookState, WebhookTarget, WebhookView,
 };
 
+/// The group of these operations.
+const TAG: &str = "webhooks";
+
+pub(super) fn routes() -> Routes<Api> {
+    Routes::new()
+        .on(
+            Get,
+            paths::WEBHOOKS,
+            list,
+            Operation::new(
+                TAG,
+                "listWebhooks",
+                "Lists webhooks",
+                "From the oldest on. For the role `admin`.",
+            )
+            .query::<NumberPageRequest>()
+            .answers::<ListResponse>("A page of webhooks."),
+        )
+        .on(
+            Get,
+            paths::WEBHOOK,
+            get,
+            of_webhook(
+                "getWebhook",
+                "Reads a webhook",
+                "One that is over is told for a day.",
+            )
+            .answers::<WebhookJson>("The webhook as it stands."),
+        )
+        .on(
+            Delete,
+            paths::WEBHOOK,
+            cancel,
+            of_webhook(
+                "cancelWebhook",
+                "Gives up a place in line",
+                "While it waits for its turn.",
+            )
+            .query::<CancelRequest>()
+            .answers::<CancelResponse>("It was given up.")
+            .refuses(&[Reason::WebhookNotWaiting]),
+        )
+        .on(
+            Get,
+            paths::WEBHOOK_SECRET,
+            secret,
+            Operation::new(
+                TAG,
+                "getWebhookSecret",
+                "Tells what webhooks are signed with",
+                "Where the subscriber brought no secret of its own. It is always the same. For the \
+                 role `admin`.",
+            )
+            .answers::<SecretResponse>("The namespace's secret."),
+        )
+}
+
+fn of_webhook(id: &str, summary: &'static str, description: &'static str) -> Operation {
+    Operation::new(TAG, id, summary, description)
+        .in_path::<WebhookIdText>("id")
+        .refuses(&[Reason::WebhookNotFound])
+}
+
 /// A webhook as it stands. Its id is a capability.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Webhook)]
 pub(super) struct WebhookJson {
+    #[schema(value_type = WebhookIdText)]
     id: String,
+    /// The lock in whose line it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = LockNameText)]
     lock: Option<String>,
+    /// The FIFO in whose line it stands, with `ticket`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = FifoIdText)]
     fifo: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TicketIdText)]
     ticket: Option<String>,
     url: String,
+    #[schema(value_type = WebhookStateWord)]
     state: &'static str,
+    /// How often it was posted.
     attempts: u32,
+    /// What the last post was answered with.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
+    /// Why the last post failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    /// The seconds left to take the turn.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
     accept_in: Option<f64>,
+    #[schema(value_type = MomentText)]
     create_time: String,
+    #[schema(value_type = MomentText)]
     state_time: String,
 }
 
@@ -77,14 +162,17 @@ fn state_word(state: WebhookState) -> &'static str {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListWebhooksResponse)]
 pub(super) struct ListResponse {
     webhooks: Vec<WebhookJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent on the last page.
+    #[schema(value_type = PageTokenText)]
     next_page_token: Option<String>,
 }
 
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Caller(caller): Caller,
     Fields(page): Fields<PageRequest>,
@@ -110,7 +198,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn get(
+async fn get(
     State(api): State<Api>,
     Caller(caller): Caller,
     WebhookPath(id): WebhookPath,
@@ -122,18 +210,22 @@ pub(super) async fn get(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CancelWebhookRequest)]
 pub(super) struct CancelRequest {
+    /// Makes a retry safe.
+    #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CancelWebhookResponse)]
 pub(super) struct CancelResponse {
     cancelled: bool,
 }
 
-pub(super) async fn cancel(
+async fn cancel(
     State(api): State<Api>,
     Caller(caller): Caller,
     WebhookPath(id): WebhookPath,
@@ -149,15 +241,14 @@ pub(super) async fn cancel(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookSecretResponse)]
 pub(super) struct SecretResponse {
+    /// `whsec_` and base64.
     secret: String,
 }
 
-pub(super) async fn secret(
-    State(api): State<Api>,
-    Caller(caller): Caller,
-) -> Replied<SecretResponse> {
+async fn secret(State(api): State<Api>, Caller(caller): Caller) -> Replied<SecretResponse> {
     caller.require_admin()?;
     let secret = api.webhook_secrets().of(&caller.namespace).to_text();
     Ok(Json(SecretResponse {
