@@ -17,6 +17,29 @@ pub struct CallbackArgs {
     #[arg(long, value_name = "URL")]
     callback: Option<String>,
 
+    #[command(flatten)]
+    secret: SecretArgs,
+
+    /// How long the receiver has to take its turn before it is the next one's: 1s to 1h; without it,
+    /// 1m
+    #[arg(long, value_name = "DURATION", requires = "callback")]
+    accept_timeout: Option<String>,
+}
+
+/// Whom to call when it is a ticket's turn.
+#[derive(Args, Debug)]
+pub struct TicketCallbackArgs {
+    /// Post to this address when it is the ticket's turn: an answer of 2xx accepts it, 410 lets it lapse
+    #[arg(long, value_name = "URL")]
+    callback: Option<String>,
+
+    #[command(flatten)]
+    secret: SecretArgs,
+}
+
+/// What posts are signed with.
+#[derive(Args, Debug)]
+struct SecretArgs {
     /// With --callback: what to sign with, whsec_ and base64; - reads it from stdin; without it, what
     /// `holdfast webhook secret` prints
     #[arg(
@@ -27,32 +50,43 @@ pub struct CallbackArgs {
         value_parser = input::secret
     )]
     callback_secret: Option<SecretString>,
-
-    /// How long the receiver has to take its turn before it is the next one's: 1s to 1h; without it,
-    /// 1m
-    #[arg(long, value_name = "DURATION", requires = "callback")]
-    accept_timeout: Option<String>,
 }
 
 impl CallbackArgs {
     /// As a message; `None`: nobody is to be called.
     pub fn callback(&self) -> Result<Option<Callback>, CliError> {
-        let Some(url) = &self.callback else {
-            return Ok(None);
-        };
-        let secret = self.callback_secret.as_ref();
         let accept_timeout = self.accept_timeout.as_deref();
-        Ok(Some(Callback {
-            url: url.clone(),
-            secret: secret
-                .map(|secret| input::secret_or_stdin("callback_secret", secret))
-                .transpose()?
-                .unwrap_or_default(),
-            accept_timeout: accept_timeout
-                .map(|span| input::proto_duration("accept_timeout", span))
-                .transpose()?,
+        let accept_timeout = accept_timeout
+            .map(|span| input::proto_duration("accept_timeout", span))
+            .transpose()?;
+        let callback = callback(self.callback.as_deref(), &self.secret)?;
+        Ok(callback.map(|callback| Callback {
+            accept_timeout,
+            ..callback
         }))
     }
+}
+
+impl TicketCallbackArgs {
+    /// As a message; `None`: nobody is to be called.
+    pub fn callback(&self) -> Result<Option<Callback>, CliError> {
+        callback(self.callback.as_deref(), &self.secret)
+    }
+}
+
+fn callback(url: Option<&str>, secret: &SecretArgs) -> Result<Option<Callback>, CliError> {
+    let Some(url) = url else {
+        return Ok(None);
+    };
+    let secret = secret.callback_secret.as_ref();
+    Ok(Some(Callback {
+        url: url.to_owned(),
+        secret: secret
+            .map(|secret| input::secret_or_stdin("callback_secret", secret))
+            .transpose()?
+            .unwrap_or_default(),
+        accept_timeout: None,
+    }))
 }
 
 /// The place in line is taken.

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::callback::TicketCallbackArgs;
 use super::client::{Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::fifo_views::{fifo_of, ticket_of};
@@ -172,6 +173,7 @@ struct DeleteArgs {
 #[command(after_help = "\
 Examples:
   holdfast fifo ticket deploys --owner ci-42
+  holdfast fifo ticket deploys --callback https://ci.example/turn    # posts there when it is its turn
 
 In a script:
   ticket=$(holdfast fifo ticket deploys) || exit
@@ -197,6 +199,9 @@ struct TicketArgs {
     /// Makes a retry safe: the same id gets the same ticket, for 2 minutes
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+
+    #[command(flatten)]
+    callback: TicketCallbackArgs,
 }
 
 /// List a FIFO's tickets in the order of their turns
@@ -377,6 +382,7 @@ async fn ticket(client: &Client, output: Output, args: TicketArgs) -> Result<(),
         owner: args.owner.unwrap_or_else(input::default_owner),
         metadata: input::metadata(&args.metadata)?,
         request_id: args.request_id.unwrap_or_default(),
+        callback: args.callback.callback()?,
     };
     let answer = client.ask(client.fifos().create_ticket(request)).await?;
     let made = answer.ticket.unwrap_or_default();

@@ -41,6 +41,7 @@ pub fn ticket_of(ticket: v1::Ticket) -> TicketJson {
         metadata: ticket.metadata,
         create_time: time(ticket.create_time),
         state_time: time(ticket.state_time),
+        webhook: Some(ticket.webhook).filter(|id| !id.is_empty()),
     }
 }
 
@@ -78,6 +79,9 @@ impl Display for TicketJson {
         }
         for (key, value) in &self.metadata {
             write!(f, " {key}={value}")?;
+        }
+        if let Some(webhook) = &self.webhook {
+            write!(f, " webhook={webhook}")?;
         }
         match &self.id {
             Some(id) => write!(f, " id={id}"),

@@ -297,7 +297,8 @@ impl State {
         for grant in &grants {
             self.end_grant(*grant, EndCause::Forced, None, out);
         }
-        if let Some(lock) = lock {
+        // Where nothing has ended nothing changes, not even a line that is to be served after a load.
+        if let Some(lock) = lock.filter(|_| !grants.is_empty()) {
             self.settle(lock, out);
         }
     }

@@ -145,3 +145,54 @@ fn bad_values_are_refused_by_the_name_of_their_field() {
         );
     }
 }
+
+#[test]
+fn a_ticket_that_calls_back_is_made_and_listed_with_its_webhook() {
+    let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/turn", receiver.local_addr().unwrap());
+    let server = Server::start_with(&[
+        "--store",
+        "memory",
+        "--listen",
+        "127.0.0.1:0",
+        "--webhook-allow",
+        "127.0.0.0/8",
+    ]);
+    server.json(&["fifo", "create", "x"]);
+    ticket(&server, "x");
+    let secret = server.run(&["webhook", "secret"]);
+    let mut command = server.command(&["fifo", "ticket", "x", "--callback", &url]);
+    let made = command
+        .env("HOLDFAST_CALLBACK_SECRET", stdout(&secret).trim())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let id = stdout(&made).trim();
+    let tickets = server.json(&["fifo", "tickets", "x"]);
+    let calling = &tickets["tickets"][1];
+    assert_eq!(calling["id"], id);
+    let webhook = calling["webhook"].as_str().unwrap();
+    let line = server.run(&["webhook", "list"]);
+    let expected = format!("{webhook} waiting fifo=x ticket={id} attempts=0 url={url}");
+    assert!(stdout(&line).starts_with(&expected), "{}", stdout(&line));
+    let seen = server.json(&["webhook", "get", webhook]);
+    assert_eq!((&seen["fifo"], &seen["ticket"]), (&"x".into(), &id.into()));
+
+    for (args, names) in [
+        (&["--callback", "http://10.0.0.1/"][..], "callback.url"),
+        (
+            &["--callback", &url, "--callback-secret", "x"],
+            "callback.secret",
+        ),
+        (&["--callback", ""], "callback.url"),
+    ] {
+        let refused = server
+            .command(&["fifo", "ticket", "x"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(!refused.status.success(), "{args:?}");
+        let told = stderr(&refused);
+        assert!(told.contains(names), "{args:?}: {told}");
+    }
+}

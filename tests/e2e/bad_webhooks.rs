@@ -18,7 +18,7 @@ fn callback(url: &str) -> Callback {
     }
 }
 
-fn field(status: &tonic::Status) -> String {
+pub fn field(status: &tonic::Status) -> String {
     let bad = status.get_details_bad_request();
     let bad = bad.unwrap_or_else(|| panic!("no field: {status:?}"));
     bad.field_violations[0].field.clone()

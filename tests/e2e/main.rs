@@ -23,5 +23,6 @@ mod receiver;
 mod restarts;
 mod server;
 mod tenants;
+mod ticket_callbacks;
 mod values;
 mod webhooks;

@@ -23,14 +23,14 @@ async fn subscribe(addr: SocketAddr, lock: &str, callback: Value) -> String {
     answer.json()["webhook"].as_str().unwrap().to_owned()
 }
 
-async fn webhook(addr: SocketAddr, id: &str) -> Value {
+pub async fn webhook(addr: SocketAddr, id: &str) -> Value {
     let answer = http::get(addr, &format!("/api/v1/webhooks/{id}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
 /// Waits until a webhook is in this state, and tells it.
-async fn reaches(addr: SocketAddr, id: &str, state: &str) -> Value {
+pub async fn reaches(addr: SocketAddr, id: &str, state: &str) -> Value {
     let mut seen = Value::Null;
     let end = Instant::now() + crate::server::PATIENCE;
     while Instant::now() < end {
@@ -50,7 +50,7 @@ async fn release(addr: SocketAddr, lock: &str, token: &str) -> u16 {
         .status
 }
 
-async fn delete(addr: SocketAddr, path: &str) -> http::Answer {
+pub async fn delete(addr: SocketAddr, path: &str) -> http::Answer {
     http::send(addr, &http::request("DELETE", path.as_bytes(), &[], b"")).await
 }
 

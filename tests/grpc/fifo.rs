@@ -386,6 +386,17 @@ async fn tickets_are_listed_page_by_page_with_ids_for_admins_only() {
     for _ in 0..5 {
         made.push(stand(&mut fifos, "print").await.id);
     }
+    let calling = CreateTicketRequest {
+        callback: Some(Callback {
+            url: "https://1.1.1.1/turn".into(),
+            ..Default::default()
+        }),
+        ..ticket_of("print")
+    };
+    let calling = fifos.create_ticket(calling).await.unwrap().into_inner();
+    let calling = calling.ticket.unwrap();
+    assert!(calling.webhook.starts_with("msg_"), "{calling:?}");
+    made.push(calling.id);
     let user = Server::over(server.api.clone(), Some(("default", Role::Use))).await;
     for (mut client, shows_ids) in [(fifos, true), (user.fifos().await, false)] {
         let (mut seen, mut page_token) = (Vec::new(), String::new());
@@ -408,7 +419,9 @@ async fn tickets_are_listed_page_by_page_with_ids_for_admins_only() {
         let view = client.get_fifo(get).await.unwrap().into_inner();
         for tickets in [seen, view.fifo.unwrap().tickets] {
             let positions: Vec<_> = tickets.iter().map(|ticket| ticket.position).collect();
-            assert_eq!(positions, [0, 1, 2, 3, 4]);
+            assert_eq!(positions, [0, 1, 2, 3, 4, 5]);
+            let webhook = &tickets[5].webhook;
+            assert_eq!(*webhook, if shows_ids { &calling.webhook } else { "" });
             for (ticket, id) in tickets.iter().zip(&made) {
                 assert_eq!(ticket.id, if shows_ids { id.as_str() } else { "" });
             }

@@ -101,11 +101,15 @@ async fn ids_of_others_tickets_are_for_administrators() {
     let server = Server::start();
     fifo(&server, json!({"id": "x"})).await;
     let own = ticket(&server, "x", Value::Null).await;
+    let callback = json!({"callback": {"url": "https://1.1.1.1/turn"}});
+    ticket(&server, "x", callback).await;
     for path in ["/api/v1/fifos/x", "/api/v1/fifos/x/tickets"] {
         for (role, shown) in [(Role::Admin, true), (Role::Use, false)] {
             let asked = request("GET", path, None, "");
             let seen = server.send_as(role, "default", asked).await.json;
             assert_eq!(seen["tickets"][0].get("id").is_some(), shown, "{path}");
+            let calling = &seen["tickets"][1];
+            assert_eq!(calling.get("webhook").is_some(), shown, "{path}");
         }
     }
     let asked = request("GET", &own, None, "");

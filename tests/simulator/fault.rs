@@ -105,7 +105,7 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::TurnToAnother, &["S10", "S11"]),
     (Fault::ReviveLapsed, &["S11"]),
     (Fault::ApplyTwice, &["S10"]),
-    (Fault::SwallowTimeOut, &["S9", "S10"]),
+    (Fault::SwallowTimeOut, &["S8", "S9", "S10"]),
     (Fault::ForgetRequests, &["S11", "S12"]),
     (Fault::ForgetRenewals, &["S6"]),
     (Fault::ObeyStale, &["S7"]),

@@ -43,66 +43,66 @@ const REGRESSIONS: &[(u64, u64)] = &[
     (51, 44_000),
 ];
 
-/// What has to happen at least so often in a million steps.
+/// What has to happen at least so often in a million steps: about half of what does.
 const FLOORS: &[(&str, u64)] = &[
-    ("grants", 30_000),
-    ("grants from a line", 8_000),
-    ("several grants in one step", 600),
-    ("shared overlaps", 5_000),
-    ("positions told", 30_000),
-    ("releases", 10_000),
-    ("renewals", 8_000),
-    ("expiries", 12_000),
-    ("leases ended", 15_000),
-    ("waits timed out", 10_000),
-    ("waits ended with a lease", 900),
-    ("refused as held", 15_000),
-    ("refused as stale", 15_000),
-    ("open grants refreshed", 500),
-    ("retries", 20_000),
-    ("ids used for another request", 2_500),
-    ("request ids reused", 12_000),
-    ("requests forgotten", 20_000),
+    ("grants", 15_000),
+    ("grants from a line", 4_000),
+    ("several grants in one step", 300),
+    ("shared overlaps", 3_000),
+    ("positions told", 15_000),
+    ("releases", 5_000),
+    ("renewals", 4_500),
+    ("expiries", 10_000),
+    ("leases ended", 9_500),
+    ("waits timed out", 5_500),
+    ("waits ended with a lease", 550),
+    ("refused as held", 8_500),
+    ("refused as stale", 10_000),
+    ("open grants refreshed", 250),
+    ("retries", 10_000),
+    ("ids used for another request", 1_500),
+    ("request ids reused", 10_000),
+    ("requests forgotten", 15_000),
     ("hang-ups", 25_000),
-    ("grants given back", 1_000),
-    ("watched changes", 18_000),
-    ("loss notices", 2_000),
-    ("sessions resumed", 700),
-    ("sessions ended", 2_500),
+    ("grants given back", 600),
+    ("watched changes", 9_000),
+    ("loss notices", 1_000),
+    ("sessions resumed", 500),
+    ("sessions ended", 1_500),
     ("clients gone", 1_500),
-    ("values put", 5_000),
-    ("values deleted", 500),
-    ("refused by revision", 5_000),
-    ("watched changes of values", 500),
-    ("places of tickets told", 1_000),
-    ("turns accepted", 1_000),
-    ("tickets completed", 1_000),
+    ("values put", 3_500),
+    ("values deleted", 800),
+    ("refused by revision", 3_500),
+    ("watched changes of values", 450),
+    ("places of tickets told", 700),
+    ("turns accepted", 700),
+    ("tickets completed", 500),
     ("tickets cancelled", 200),
-    ("FIFOs deleted", 50),
-    ("turns waited for in vain", 100),
-    ("tickets ended under who waits", 50),
-    ("refused as lapsed", 200),
-    ("tickets lapsed", 1_000),
-    ("turns given back", 25),
-    ("items enqueued", 10_000),
-    ("items delivered", 5_000),
-    ("items of streams", 5_000),
-    ("items acknowledged", 1_000),
-    ("items returned", 200),
-    ("waits for items ended", 300),
-    ("deliveries that had ended", 3_000),
-    ("retries on queues", 1_000),
-    ("subscriptions", 3_000),
-    ("webhooks due", 1_500),
-    ("turns taken", 300),
-    ("turns refused", 60),
-    ("turns not taken in time", 300),
-    ("webhooks cancelled", 50),
+    ("FIFOs deleted", 100),
+    ("turns waited for in vain", 300),
+    ("tickets ended under who waits", 65),
+    ("refused as lapsed", 2_500),
+    ("tickets lapsed", 1_500),
+    ("turns given back", 15),
+    ("items enqueued", 8_000),
+    ("items delivered", 3_500),
+    ("items of streams", 4_000),
+    ("items acknowledged", 450),
+    ("items returned", 150),
+    ("waits for items ended", 250),
+    ("deliveries that had ended", 4_000),
+    ("retries on queues", 1_500),
+    ("subscriptions", 3_500),
+    ("webhooks due", 2_500),
+    ("turns taken", 950),
+    ("turns refused", 200),
+    ("turns not taken in time", 950),
+    ("webhooks cancelled", 45),
     ("commits", 30_000),
     ("crashes", 1_000),
     ("commits whose answers were lost", 200),
     ("stops of the process", 300),
-    ("commits stalled", 500),
+    ("commits stalled", 450),
 ];
 
 /// A run that failed.
@@ -218,23 +218,31 @@ fn one_seed_gives_one_run_word_for_word() {
 
 #[test]
 fn every_deliberate_bug_is_noticed() {
-    for (fault, properties) in FAULTS {
-        let noticed = (0..20).find_map(|seed| {
-            let (outcome, _) = run(seed, 5_000, Some(*fault), Journal::default());
-            // A bent store may be refused when it is loaded, before any property gets to see it: that
-            // proves nothing of the properties, so another seed has to.
-            outcome
-                .err()
-                .filter(|broken| broken.failure.property != "load")
-        });
-        let Some(Broken { failure, .. }) = noticed else {
-            panic!("nobody noticed {fault:?}");
-        };
-        assert!(
-            properties.contains(&failure.property),
-            "{fault:?} was noticed by {}, not {properties:?}: {}",
-            failure.property,
-            failure.what
-        );
+    let wrong: Vec<String> = FAULTS
+        .iter()
+        .filter_map(|(fault, properties)| not_noticed_by(*fault, properties))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Says what is wrong where none of these properties notices a bug.
+fn not_noticed_by(fault: Fault, properties: &[&str]) -> Option<String> {
+    let noticed = (0..20).find_map(|seed| {
+        let (outcome, _) = run(seed, 5_000, Some(fault), Journal::default());
+        // A bent store may be refused when it is loaded, before any property gets to see it: that
+        // proves nothing of the properties, so another seed has to.
+        outcome
+            .err()
+            .filter(|broken| broken.failure.property != "load")
+    });
+    let Some(Broken { failure, .. }) = noticed else {
+        return Some(format!("nobody noticed {fault:?}"));
+    };
+    if properties.contains(&failure.property) {
+        return None;
     }
+    Some(format!(
+        "{fault:?} was noticed by {}, not {properties:?}: {}",
+        failure.property, failure.what
+    ))
 }

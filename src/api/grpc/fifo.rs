@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{self, Span};
 use super::deadline::UntilDeadline;
-use super::{Caller, error};
+use super::{Caller, error, webhook};
 use crate::api::fifo::{
     FifoInput, TimeoutFields, TimeoutsInput, fresh_ticket_id, new_fifo_id, ticket_id,
 };
@@ -121,7 +121,8 @@ impl fifo_service_server::FifoService for Fifos {
         request: Request<CreateTicketRequest>,
     ) -> Result<Response<CreateTicketResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let command = create_ticket(request.into_inner())?;
+        let create = create_ticket(&self.0, request.into_inner());
+        let command = caller.deadline.bound(create).await??;
         match self.ask(&caller, command).await? {
             FifoAnswer::Ticket(view) => Ok(Response::new(CreateTicketResponse {
                 ticket: Some(ticket(&view)),
@@ -291,7 +292,8 @@ fn list_fifos(request: ListFifosRequest) -> Result<FifoCommand, Invalid> {
     })
 }
 
-fn create_ticket(request: CreateTicketRequest) -> Result<FifoCommand, Invalid> {
+async fn create_ticket(api: &Api, request: CreateTicketRequest) -> Result<FifoCommand, Invalid> {
+    let callback = request.callback.map(webhook::callback).transpose()?;
     Ok(FifoCommand::CreateTicket {
         fifo: FifoId::new(&request.fifo)?,
         id: fresh_ticket_id(),
@@ -299,7 +301,11 @@ fn create_ticket(request: CreateTicketRequest) -> Result<FifoCommand, Invalid> {
         lenient: false,
         about: About::new(&request.owner, request.metadata)?,
         request_id: request_id(&request.request_id)?,
-        subscribe: None,
+        // Last: it may have to look up a name.
+        subscribe: match callback {
+            Some(callback) => Some(callback.check_for_ticket(api).await?),
+            None => None,
+        },
     })
 }
 
@@ -351,11 +357,12 @@ fn fifo(view: &FifoView, caller: &Caller) -> v1::Fifo {
     }
 }
 
-/// A ticket that may be another's: its id would give the right to it.
+/// A ticket that may be another's: its ids would give the right to it.
 fn of_others(view: &TicketView, caller: &Caller) -> v1::Ticket {
     let mut ticket = ticket(view);
     if caller.identity.role != Role::Admin {
         ticket.id.clear();
+        ticket.webhook.clear();
     }
     ticket
 }
@@ -381,6 +388,7 @@ fn ticket(view: &TicketView) -> v1::Ticket {
         metadata: about.map_or_else(Default::default, |about| about.metadata().clone()),
         create_time: Some(convert::timestamp(view.created_at)),
         state_time: Some(convert::timestamp(view.since)),
+        webhook: view.webhook.map_or_else(String::new, |id| id.to_string()),
     }
 }
 

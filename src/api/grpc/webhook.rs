@@ -1,4 +1,4 @@
-//! WebhookService, and the callback of an AcquireLock.
+//! WebhookService, and the callbacks of AcquireLock and CreateTicket.
 
 use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};

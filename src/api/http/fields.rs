@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::duration::{duration_from_seconds, parse_duration};
+use crate::api::webhook::CallbackInput;
 use crate::core::limits::DELIVERIES_MAX_MAX;
-use crate::core::{Mode, Part};
+use crate::core::{CallbackShape, Mode, Part};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -80,6 +81,17 @@ pub struct Callback {
     pub secret: String,
     /// How long the receiver has to take its turn.
     pub accept_timeout: Option<Duration>,
+}
+
+impl From<Callback> for CallbackInput {
+    fn from(callback: Callback) -> CallbackInput {
+        CallbackInput {
+            url: callback.url,
+            secret: callback.secret,
+            accept_timeout: callback.accept_timeout,
+            shape: CallbackShape::Native,
+        }
+    }
 }
 
 /// Reads a span.

@@ -80,6 +80,9 @@ pub struct TicketJson {
     pub(crate) create_time: String,
     #[schema(value_type = MomentText)]
     pub(crate) state_time: String,
+    /// What calls back when it is its turn, until that is over. Seen by whom the id is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook: Option<String>,
 }
 
 impl From<&TicketView> for TicketJson {
@@ -102,15 +105,17 @@ impl From<&TicketView> for TicketJson {
                 .unwrap_or_default(),
             create_time: rfc3339(view.created_at),
             state_time: rfc3339(view.since),
+            webhook: view.webhook.map(|id| id.to_string()),
         }
     }
 }
 
 impl TicketJson {
-    /// A ticket that may be another's: its id only where `shows_ids`.
+    /// A ticket that may be another's: its id, and its webhook's, only where `shows_ids`.
     pub fn of_others(view: &TicketView, shows_ids: bool) -> TicketJson {
         let mut ticket = TicketJson::from(view);
         ticket.id = ticket.id.filter(|_| shows_ids);
+        ticket.webhook = ticket.webhook.filter(|_| shows_ids);
         ticket
     }
 }

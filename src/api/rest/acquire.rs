@@ -19,10 +19,9 @@ use crate::api::openapi::{
     EventStream, LeaseIdText, LockNameText, Operation, OwnerText, RequestIdText, Routes,
     SharedCount, WebhookIdText,
 };
-use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, Reason, lease_id};
 use crate::core::limits::{CALLBACK_WAIT_MAX, WAIT_MAX};
-use crate::core::{Acquire, Answer, CallbackShape, Command, Hold, LockName, Mode, WebhookAnswer};
+use crate::core::{Acquire, Answer, Command, Hold, LockName, Mode, WebhookAnswer};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -89,14 +88,8 @@ impl AcquireRequest {
         let Some(callback) = self.callback else {
             return Ok(input.check(hold_default)?);
         };
-        let callback = CallbackInput {
-            url: callback.url,
-            secret: callback.secret,
-            accept_timeout: callback.accept_timeout,
-            shape: CallbackShape::Native,
-        };
         Ok(input
-            .check_with_callback(api, hold_default, callback)
+            .check_with_callback(api, hold_default, callback.into())
             .await?)
     }
 }

@@ -16,7 +16,7 @@ use super::fifos::{EndRequest, FIELDS, ask_fifo, sees_ids, timeout};
 use super::page::{NumberPageRequest, PageRequest};
 use crate::api::fifo::{TimeoutsInput, fresh_ticket_id};
 use crate::api::http::extract::{Caller, Fields, FifoPath, TicketPath};
-use crate::api::http::fields::{Metadata, Span, Ttl};
+use crate::api::http::fields::{Callback, Metadata, Span, Ttl};
 use crate::api::http::fifo_view::TicketJson;
 use crate::api::http::paths::fifos as paths;
 use crate::api::http::view::seconds;
@@ -26,6 +26,7 @@ use crate::api::openapi::{
     TicketIdText,
 };
 use crate::api::page::after_number_token;
+use crate::api::webhook::CallbackInput;
 use crate::api::{Api, Reason, request_id};
 use crate::core::{
     About, Answer, Command, FifoAnswer, FifoCommand, FifoId, Namespace, TicketOverrides,
@@ -168,6 +169,8 @@ pub(super) struct CreateRequest {
     /// Makes a retry safe.
     #[schema(value_type = RequestIdText)]
     request_id: Option<String>,
+    /// Without `accept_timeout`: the ticket's own counts.
+    callback: Option<Callback>,
 }
 
 /// The first of the timeouts that were given: what is at fault where the FIFO allows none.
@@ -198,12 +201,16 @@ async fn create(
         id: fresh_ticket_id(),
         overrides,
         lenient: false,
-        subscribe: None,
         about: About::new(
             &request.owner.unwrap_or_default(),
             request.metadata.unwrap_or_default().0,
         )?,
         request_id: request_id(&request.request_id.unwrap_or_default())?,
+        // Last: it may have to look up a name.
+        subscribe: match request.callback.map(CallbackInput::from) {
+            Some(callback) => Some(callback.check_for_ticket(&api).await?),
+            None => None,
+        },
     };
     let made = ask_fifo(&api, &caller, command).await;
     match made.map_err(|error| error.rename_field("overrides", first_given(&overrides)))? {

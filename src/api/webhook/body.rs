@@ -29,7 +29,7 @@ struct Webmutex<'a> {
 struct Ready<'a> {
     fifo: &'a str,
     ticket: String,
-    number: u64,
+    number: String,
     /// How long the work may take once the turn is accepted; absent: it has no end.
     #[serde(skip_serializing_if = "Option::is_none")]
     done_timeout: Option<f64>,
@@ -46,7 +46,7 @@ pub(super) fn body(api: &Api, job: &WebhookJob) -> Result<Bytes, serde_json::Err
             data: Ready {
                 fifo: ticket.fifo.as_str(),
                 ticket: ticket.id.to_string(),
-                number: ticket.number,
+                number: ticket.number.to_string(),
                 done_timeout: ticket.timeouts.done.map(seconds),
             },
         }),

@@ -64,6 +64,20 @@ impl CallbackInput {
     }
 }
 
+impl CallbackInput {
+    /// As [`CallbackInput::check`], for a ticket: the time to accept it is the receiver's.
+    ///
+    /// # Errors
+    /// As for [`CallbackInput::check`]; an accept timeout is refused.
+    pub async fn check_for_ticket(self, api: &Api) -> Result<Subscribe, Invalid> {
+        if self.accept_timeout.is_some() {
+            let expected = "is for locks: a ticket's own accept timeout counts";
+            return Err(Invalid::new("callback.accept_timeout", expected));
+        }
+        self.check(api).await
+    }
+}
+
 impl AcquireInput {
     /// Checks everything of an acquire whose grant is posted; `hold_default` stands where the caller
     /// named none.

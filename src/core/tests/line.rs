@@ -239,6 +239,14 @@ fn places_that_were_not_durable_are_gone_after_a_crash_and_the_first_tick_serves
     rules.crash();
     // Nobody overtakes before the first tick either.
     assert!(is_held(&rules.call(Command::Acquire(shared("a")))));
+    // Nor does a call that ends nothing bring the line forward.
+    let stale = Command::ForceRelease {
+        lock: name("a"),
+        fencing_token: Some(u64::MAX),
+        request_id: None,
+    };
+    assert_eq!(rules.call(stale), Ok(Answer::Forced(0)));
+    assert_eq!(rules.view("a").holder_count, 1);
     assert_eq!(rules.state.next_deadline(), Some(rules.now));
     rules.tick();
     assert_eq!(rules.view("a").holder_count, 2);
