@@ -193,8 +193,48 @@ async fn hang_up(mut stream: TcpStream) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn replace(files: &TlsFiles) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&files.cert, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn a_bad_replacement_leaves_what_was_in_use_until_a_good_one_comes() {
+        let temp = tempfile::tempdir().unwrap();
+        let files = TlsFiles {
+            cert: temp.path().join("cert.pem"),
+            key: temp.path().join("key.pem"),
+            client_ca: None,
+        };
+        replace(&files);
+        let tls = Tls::load(files.clone()).unwrap();
+        let first = tls.current();
+        let stays = || {
+            // Also when it is looked at again.
+            for _ in 0..2 {
+                tls.refresh();
+                assert!(Arc::ptr_eq(&tls.current(), &first));
+            }
+        };
+        stays();
+        let key = std::fs::read(&files.key).unwrap();
+        replace(&files);
+        // The new certificate with the old key, as between two copies.
+        std::fs::write(&files.key, key).unwrap();
+        stays();
+        std::fs::write(&files.cert, "x").unwrap();
+        stays();
+        std::fs::remove_file(&files.cert).unwrap();
+        stays();
+        replace(&files);
+        tls.refresh();
+        assert!(!Arc::ptr_eq(&tls.current(), &first));
+    }
 
     #[test]
     fn the_answer_to_plain_text_is_as_long_as_it_says() {

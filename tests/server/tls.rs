@@ -348,26 +348,6 @@ async fn new_connections_get_the_new_certificate_and_old_streams_go_on() {
 }
 
 #[tokio::test]
-async fn a_bad_replacement_leaves_the_old_certificate_in_use() {
-    let place = Place::new();
-    let server = place.start().await;
-    let address = server.local_addr();
-    let old = shown(&place, address).await;
-    let (new, next) = (place.ca.issue("localhost"), place.ca.issue("localhost"));
-    for bad in [&next.key, "x"] {
-        put(place.dir.path(), "cert.pem", &new.cert);
-        put(place.dir.path(), "key.pem", bad);
-        // As long as it takes for several looks at the files.
-        for _ in 0..10 {
-            assert_eq!(shown(&place, address).await, old);
-            tokio::time::sleep(place.config.timers.tls_check).await;
-        }
-    }
-    place.replace(&next);
-    shows(&place, address, &next).await;
-}
-
-#[tokio::test]
 async fn a_client_that_is_no_longer_vouched_for_is_refused_from_then_on() {
     let place = Place::with_client_ca();
     let server = place.start().await;
@@ -388,7 +368,7 @@ async fn a_client_that_is_no_longer_vouched_for_is_refused_from_then_on() {
 #[tokio::test]
 async fn slow_handshakes_take_a_place_until_the_timer_ends_them() {
     let mut place = Place::new();
-    place.config.timers.head = Duration::from_millis(500);
+    place.config.timers.head = Duration::from_secs(2);
     place.config.connections_max = 2;
     let server = place.start().await;
     let address = server.local_addr();
