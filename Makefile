@@ -32,5 +32,5 @@ fix: tools ## Mends what can be mended
 bench: ## Measures the figures, beside bare echoes in the same run
 	cargo bench --bench figures
 
-tools: ## Installs what tests and checks need: curl, jq, python3, buf, schemathesis
+tools: ## Installs what tests and checks need: curl, jq, openssl, python3, buf, schemathesis
 	scripts/install-tools

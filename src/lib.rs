@@ -7,4 +7,5 @@ pub mod proto;
 pub mod server;
 pub mod shard;
 pub mod store;
+pub mod tls;
 pub mod webhook;

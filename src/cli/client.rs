@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::error::{CliError, root_cause};
 use super::input;
 use super::output::Output;
+use super::tls::{self, TlsArgs};
 use crate::api::Reason;
 use crate::core::Invalid;
 use crate::proto::v1::fifo_service_client::FifoServiceClient;
@@ -27,6 +28,8 @@ use crate::proto::v1::webhook_service_client::WebhookServiceClient;
 
 /// The port of a server whose address names none.
 const PORT_DEFAULT: u16 = 4653;
+const HTTP: &str = "http://";
+const HTTPS: &str = "https://";
 /// How often a connection that waits is tried, and how long the server has to show that it lives:
 /// so a caller that stands in line learns within half a minute that nobody serves the line.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -37,7 +40,7 @@ const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 /// Which server, as whom, and in what form to answer.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectArgs {
-    /// The server: host, host:port or http://host:port
+    /// The server: host, host:port, http://host:port or https://host:port
     #[arg(
         long,
         global = true,
@@ -63,6 +66,9 @@ pub struct ConnectArgs {
     /// A file that holds the API token [env: HOLDFAST_TOKEN_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
     pub token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// How long to wait for a connection, and for an answer of a call that doesn't stand in line
     #[arg(
@@ -136,9 +142,10 @@ impl Client {
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .tcp_nodelay(true);
+        let endpoint = secured(endpoint, &addr, &args.tls)?;
         let channel = match tokio::time::timeout(timeout, endpoint.connect()).await {
             Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Err(unreachable_server(&addr, &root_cause(&error))),
+            Ok(Err(error)) => return Err(unconnected(&addr, &error)),
             Err(_) => {
                 return Err(unreachable_server(
                     &addr,
@@ -225,8 +232,36 @@ impl Client {
 }
 
 fn bad_addr(addr: &str) -> CliError {
-    let expected = format!("must be host, host:port or http://host:port, is {addr:?}");
+    let expected =
+        format!("must be host, host:port, http://host:port or https://host:port, is {addr:?}");
     Invalid::new("addr", expected).into()
+}
+
+/// The endpoint with TLS, where the address asks for it.
+fn secured(endpoint: Endpoint, addr: &str, tls: &TlsArgs) -> Result<Endpoint, CliError> {
+    if addr.starts_with(HTTPS) {
+        return endpoint
+            .tls_config(tls.config()?)
+            .map_err(|error| CliError::new(Reason::Internal, root_cause(&error)));
+    }
+    match tls.given() {
+        None => Ok(endpoint),
+        // Whoever gives it means to be safe, and is not.
+        Some(flag) => {
+            let expected = format!("is of use only with an address that begins with {HTTPS}");
+            Err(Invalid::new(flag, expected).into())
+        }
+    }
+}
+
+fn unconnected(addr: &str, error: &tonic::transport::Error) -> CliError {
+    match tls::cause(error) {
+        Some(cause) => {
+            let message = format!("cannot talk to the server at {addr}: {cause}");
+            CliError::new(Reason::Unavailable, message)
+        }
+        None => unreachable_server(addr, &root_cause(error)),
+    }
 }
 
 fn unreachable_server(addr: &str, cause: &str) -> CliError {
@@ -238,7 +273,10 @@ fn unreachable_server(addr: &str, cause: &str) -> CliError {
 
 /// The URL of the server that `addr` names.
 fn base_url(addr: &str) -> Result<String, CliError> {
-    let authority = addr.strip_prefix("http://").unwrap_or(addr);
+    let (scheme, authority) = [HTTP, HTTPS]
+        .iter()
+        .find_map(|scheme| Some((*scheme, addr.strip_prefix(scheme)?)))
+        .unwrap_or((HTTP, addr));
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let authority: http::uri::Authority = authority.parse().map_err(|_| bad_addr(addr))?;
     // A user name in front of the host is no way to give the API token.
@@ -250,7 +288,7 @@ fn base_url(addr: &str) -> Result<String, CliError> {
         None if authority.as_str() == authority.host() => PORT_DEFAULT,
         None => return Err(bad_addr(addr)),
     };
-    Ok(format!("http://{}:{port}", authority.host()))
+    Ok(format!("{scheme}{}:{port}", authority.host()))
 }
 
 /// The API token: what the command line says goes before what the environment says.
@@ -298,6 +336,8 @@ mod tests {
         for (addr, url) in [
             ("http://127.0.0.1:4653", "http://127.0.0.1:4653"),
             ("http://127.0.0.1:4653/", "http://127.0.0.1:4653"),
+            ("https://locks.example/", "https://locks.example:4653"),
+            ("https://[::1]:443", "https://[::1]:443"),
             ("localhost:80", "http://localhost:80"),
             ("locks.example", "http://locks.example:4653"),
             ("[::1]", "http://[::1]:4653"),
@@ -312,7 +352,8 @@ mod tests {
         for addr in [
             "",
             "http://",
-            "https://x",
+            "https://",
+            "https://http://x",
             "ftp://x",
             "x/y",
             "x:99999",

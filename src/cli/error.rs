@@ -255,6 +255,9 @@ fn reason_of(code: Code) -> Reason {
 
 /// The innermost of a chain of errors, which names the cause.
 pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(cause) = super::tls::cause(error) {
+        return cause;
+    }
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

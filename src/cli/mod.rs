@@ -18,6 +18,7 @@ mod output;
 mod queue;
 mod serve;
 mod signal;
+mod tls;
 mod token;
 mod value;
 mod views;

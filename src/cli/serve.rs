@@ -36,7 +36,8 @@ Exit codes: 0 stopped as told, 1 could not start, 2 bad usage, 130 or 143 ended 
 Examples:
   holdfast serve
   holdfast serve --store memory --listen 127.0.0.1:0
-  holdfast serve --listen 0.0.0.0:4653 --data-dir /var/lib/holdfast --log-format json")]
+  holdfast serve --listen 0.0.0.0:4653 --data-dir /var/lib/holdfast --log-format json
+  holdfast serve --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem")]
 pub(super) struct Serve {
     /// A configuration file in TOML
     #[arg(long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
@@ -74,6 +75,10 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let (store, deadline) = (config.store, config.shutdown_deadline);
     let data_dir = config.data_dir.clone();
+    let asks_for_certificates = config
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
     match (store, &data_dir) {
         (StoreKind::Embedded, Some(dir)) => {
             tracing::info!(data_dir = %dir.display(), "state is kept on disk");
@@ -87,11 +92,18 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     };
     if !server.is_open() {
         tracing::info!("every caller needs an API token");
+    } else if asks_for_certificates {
+        tracing::info!("every caller needs a certificate; there is no API token");
     } else if !server.local_addr().ip().to_canonical().is_loopback() {
         tracing::warn!("everyone who can reach this server may use it: there is no API token");
     }
     let address = server.local_addr();
-    tracing::info!("listening on http://{address}");
+    let scheme = if server.is_encrypted() {
+        "https"
+    } else {
+        "http"
+    };
+    tracing::info!("listening on {scheme}://{address}");
 
     let first = signals.next().await;
     tracing::info!(signal = first.name, "stopping");

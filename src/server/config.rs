@@ -16,6 +16,7 @@ use super::limits::{
     CONNECTIONS_MAX_DEFAULT, SHUTDOWN_DEADLINE_DEFAULT, SHUTDOWN_DEADLINE_MAX, Timers,
 };
 use super::logs::LogFormat;
+use super::tls::TlsFiles;
 use super::tokens::TokenEntry;
 use crate::api::http::duration::parse_duration;
 use crate::core::limits::TTL_DEFAULT;
@@ -55,7 +56,7 @@ pub struct Settings {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:4653]
     ///
     /// Anything but this machine's own addresses (127.0.0.1, ::1) is refused until there is an API
-    /// token, unless --allow-anonymous is given.
+    /// token, unless --tls-client-ca or --allow-anonymous is given.
     #[arg(long, value_name = "ADDRESS:PORT", env = "HOLDFAST_LISTEN")]
     pub listen: Option<String>,
 
@@ -78,6 +79,24 @@ pub struct Settings {
         num_args = 0..=1, require_equals = true, default_missing_value = "true"
     )]
     pub allow_anonymous: Option<bool>,
+
+    /// The certificate for TLS, in PEM, with those that lead to its CA behind it
+    ///
+    /// The port then speaks TLS only, 1.2 or newer, for gRPC, grpc-web and HTTP. Certificates are
+    /// read again when the files change; a bad change is logged, and what was before stays in use.
+    #[arg(long, value_name = "PEM", env = "HOLDFAST_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert, in PEM, without a passphrase
+    #[arg(long, value_name = "PEM", env = "HOLDFAST_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Mutual TLS: refuse clients without a valid certificate of one of these CAs, in PEM
+    ///
+    /// Probes of its health need one as well. As long as there is no API token, whoever has such a
+    /// certificate may do everything; once there is one, both are needed.
+    #[arg(long, value_name = "PEM", env = "HOLDFAST_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
 
     /// A web page's origin, such as https://ci.example, whose scripts may call; `*` for any
     ///
@@ -175,6 +194,9 @@ impl Settings {
             data_dir: self.data_dir.or(other.data_dir),
             store: self.store.or(other.store),
             allow_anonymous: self.allow_anonymous.or(other.allow_anonymous),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_client_ca: self.tls_client_ca.or(other.tls_client_ca),
             allow_origins: list(self.allow_origins, other.allow_origins),
             webhook_allow: list(self.webhook_allow, other.webhook_allow),
             default_ttl: self.default_ttl.or(other.default_ttl),
@@ -201,6 +223,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Whether whoever can reach the server may use it while there is no token.
     pub allow_anonymous: bool,
+    /// Where the certificates for TLS are; `None`: connections are not encrypted.
+    pub tls: Option<TlsFiles>,
     /// Whose scripts may call from a browser; `*`: anybody's.
     pub allow_origins: Vec<String>,
     /// Which addresses webhooks may call.
@@ -232,6 +256,7 @@ impl Config {
             store: StoreKind::Memory,
             data_dir: None,
             allow_anonymous: false,
+            tls: None,
             allow_origins: Vec::new(),
             webhook_addresses: AddressPolicy::default(),
             ttl_default: TTL_DEFAULT,
@@ -275,6 +300,7 @@ impl Config {
                 Invalid::new("max-connections", "must be at least 1"),
             ));
         }
+        let tls = TlsFiles::of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)?;
         let webhook_addresses = AddressPolicy::parse(
             settings.webhook_allow.iter().map(String::as_str),
         )
@@ -287,6 +313,7 @@ impl Config {
             store,
             data_dir,
             allow_anonymous: settings.allow_anonymous.unwrap_or(false),
+            tls,
             allow_origins: settings.allow_origins,
             webhook_addresses,
             ttl_default: ttl("default-ttl", settings.default_ttl)?.unwrap_or(TTL_DEFAULT),

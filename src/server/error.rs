@@ -33,7 +33,7 @@ pub enum StartError {
     NoDataDir,
     /// Others could reach the server and nothing would hold them off.
     #[error(
-        "{address} can be reached from other machines, and there is no API token: make one with `holdfast token create --namespace NAME`, or give --allow-anonymous if everyone who can reach it may use it"
+        "{address} can be reached from other machines, and there is no API token: make one with `holdfast token create --namespace NAME`, ask for certificates with --tls-client-ca, or give --allow-anonymous if everyone who can reach it may use it"
     )]
     Unprotected {
         /// Where it would have listened.

@@ -203,7 +203,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let front = front.clone();
         let service = service_fn(move |request| front.clone().answer(request));
-        let connections = Connections::new(&Timers::default(), 8);
+        let connections = Connections::new(&Timers::default(), 8, None);
         tokio::spawn(connections.accept(listener, service));
         async move |head: &str| {
             let mut stream = TcpStream::connect(address).await.unwrap();

@@ -16,13 +16,15 @@ pub const BACKLOG: u32 = 1_024;
 /// to spin, short enough not to be noticed.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a fresh connection has for its first bytes, and a request for its head. HTTP/1 counts
+/// How long a fresh connection has for its TLS handshake and first bytes, and a request for its head. HTTP/1 counts
 /// the time between two requests as well, so this is also how long an idle connection stays; a
 /// client that polls every second or renews every 20 s keeps its own.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection has for its request when it is made while the server stops: it is most
 /// likely a probe, and must not hold up the end.
 pub const LATE_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client whose handshake failed has to read why.
+pub const TLS_HANG_UP_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a body that is not a stream has from its head to its end.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest body that is read unless it is a stream of gRPC, in bytes. Surfaces have tighter
@@ -86,6 +88,8 @@ pub const STORE_CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 pub const TOKENS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest file of tokens that is read, in bytes: some 50,000 tokens.
 pub const TOKENS_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How often the files of TLS certificates are looked at.
+pub const TLS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest name of a token, in bytes.
 pub const TOKEN_NAME_BYTES_MAX: usize = 128;
 /// How long a browser may remember what the server allows other origins.
@@ -104,6 +108,8 @@ pub struct Timers {
     pub ping_timeout: Duration,
     /// See [`TOKENS_CHECK_INTERVAL`].
     pub tokens_check: Duration,
+    /// See [`TLS_CHECK_INTERVAL`].
+    pub tls_check: Duration,
 }
 
 impl Default for Timers {
@@ -114,6 +120,7 @@ impl Default for Timers {
             ping_interval: HTTP2_PING_INTERVAL,
             ping_timeout: HTTP2_PING_TIMEOUT,
             tokens_check: TOKENS_CHECK_INTERVAL,
+            tls_check: TLS_CHECK_INTERVAL,
         }
     }
 }

@@ -18,6 +18,7 @@ mod refusal;
 mod router;
 mod serve;
 mod store;
+mod tls;
 pub mod tokens;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 pub use body::BodyTimedOut;
 pub use config::{Config, Settings};
 pub use error::StartError;
+pub use tls::TlsFiles;
 
 use self::front::Front;
 use self::health::Phase;
@@ -38,6 +40,7 @@ use self::limits::STORE_CLOSE_PATIENCE;
 use self::origin::Origins;
 use self::serve::Connections;
 use self::store::Closed;
+use self::tls::Tls;
 use self::tokens::{TokenTable, TokensFile};
 use crate::api::{Api, grpc};
 use crate::core::Namespace;
@@ -50,6 +53,7 @@ const NAMESPACE_DEFAULT: &str = "default";
 /// it well.
 pub struct Server {
     local_addr: SocketAddr,
+    is_encrypted: bool,
     front: Arc<Front>,
     health: grpc::Health,
     running: Running,
@@ -64,13 +68,14 @@ impl Server {
     /// One sentence that says what to do. Nothing is left running.
     pub async fn start(config: Config) -> Result<Server, StartError> {
         let origins = Origins::new(&config.allow_origins)?;
-        let (addresses, tokens, webhooks) = blocking({
+        let (addresses, tokens, tls, webhooks) = blocking({
             let config = config.clone();
             move || {
                 let addresses = listen::resolve(&config.listen)?;
                 let tokens = load_tokens(&config, &addresses)?;
+                let tls = config.tls.map(Tls::load).transpose()?;
                 let webhooks = Sender::new(config.webhook_addresses)?;
-                Ok((addresses, tokens, webhooks))
+                Ok((addresses, tokens, tls.map(Arc::new), webhooks))
             }
         })
         .await?;
@@ -82,7 +87,7 @@ impl Server {
 
         let cors = origins.cors();
         let front = Arc::new(Front::new(&config, Arc::new(tokens), origins));
-        let connections = Connections::new(&config.timers, connections_max(&config));
+        let connections = Connections::new(&config.timers, connections_max(&config), tls.clone());
         let mut running = Running {
             connections: connections.clone(),
             background: Vec::new(),
@@ -116,11 +121,19 @@ impl Server {
         let services = grpc::Services::new(&api);
         let router = router::assemble(&api, services.clone(), &config, &health)?;
         front.open(api.clone(), services, router);
-        let checking = watch_tokens(front.tokens.clone(), config.timers.tokens_check);
+        let tokens = front.tokens.clone();
+        let checking = again_and_again(config.timers.tokens_check, move || {
+            tokens.refresh();
+        });
         running.background.push(tokio::spawn(checking));
+        if let Some(tls) = tls {
+            let checking = again_and_again(config.timers.tls_check, move || tls.refresh());
+            running.background.push(tokio::spawn(checking));
+        }
         running.background.push(tokio::spawn(api.post_webhooks()));
         Ok(Server {
             local_addr,
+            is_encrypted: config.tls.is_some(),
             front,
             health,
             running,
@@ -132,6 +145,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// Whether callers without an API token are let in.
@@ -208,9 +227,14 @@ const UNSPECIFIED: SocketAddr =
 
 /// The tokens; refused are addresses that others can reach while there are none.
 fn load_tokens(config: &Config, addresses: &[SocketAddr]) -> Result<TokenTable, StartError> {
+    // With certificates of clients it is not everyone who can reach it.
+    let strangers_held_off = config
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.client_ca.is_some());
     let reachable = addresses
         .iter()
-        .find(|a| !listen::is_loopback(**a))
+        .find(|a| !listen::is_loopback(**a) && !strangers_held_off)
         .copied();
     let namespace = Namespace::new(NAMESPACE_DEFAULT).map_err(|invalid| StartError::Setting {
         name: "namespace",
@@ -230,14 +254,14 @@ fn load_tokens(config: &Config, addresses: &[SocketAddr]) -> Result<TokenTable, 
     }
 }
 
-async fn watch_tokens(tokens: Arc<TokenTable>, every: Duration) {
+/// Does what blocks, over and over, away from the tasks that must not.
+async fn again_and_again(every: Duration, work: impl Fn() + Clone + Send + 'static) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let tokens = tokens.clone();
         // A panic there has been logged; the next tick tries again.
-        let _ = tokio::task::spawn_blocking(move || tokens.refresh()).await;
+        let _ = tokio::task::spawn_blocking(work.clone()).await;
     }
 }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::*;
+use super::tls::Tls;
 
 /// What every HTTP/2 connection with prior knowledge begins with.
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -66,6 +67,7 @@ impl Protocols {
 #[derive(Clone)]
 pub(super) struct Connections {
     protocols: Protocols,
+    tls: Option<Arc<Tls>>,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -73,9 +75,15 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(timers: &Timers, connections_max: usize) -> Connections {
+    /// Encrypted with `tls`, where there is one.
+    pub(super) fn new(
+        timers: &Timers,
+        connections_max: usize,
+        tls: Option<Arc<Tls>>,
+    ) -> Connections {
         Connections {
             protocols: Protocols::new(timers),
+            tls,
             room: Arc::new(Semaphore::new(connections_max)),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -122,7 +130,9 @@ impl Connections {
             };
             let Ok(room) = self.room.clone().try_acquire_owned() else {
                 // Said if it can be said at once; nothing waits for it.
-                let _ = stream.try_write(TOO_MANY);
+                if self.tls.is_none() {
+                    let _ = stream.try_write(TOO_MANY);
+                }
                 continue;
             };
             let (connections, service) = (self.clone(), service.clone());
@@ -151,15 +161,58 @@ impl Connections {
     {
         tune(&stream)?;
         let late = self.draining.is_cancelled();
-        let (mut reader, writer) = stream.into_split();
         let head_timeout = match late {
             false => self.protocols.head_timeout,
             true => self.protocols.head_timeout.min(LATE_HEAD_TIMEOUT),
         };
-        let head = tokio::select! {
-            head = timeout(head_timeout, read_preface(&mut reader)) => head??,
-            // Nothing is under way yet.
-            () = self.draining.cancelled(), if !late => return Ok(()),
+        let opening = Opening {
+            late,
+            head_timeout,
+            until: Instant::now() + head_timeout,
+        };
+        let Some(tls) = self.tls.clone() else {
+            let (reader, writer) = stream.into_split();
+            return self.speak(reader, writer, service, opening).await;
+        };
+        // What TLS takes is taken only where there is TLS.
+        Box::pin(async move {
+            let Some(stream) = self.open(&opening, tls.accept(stream)).await? else {
+                return Ok(());
+            };
+            let (reader, writer) = tokio::io::split(stream);
+            self.speak(reader, writer, service, opening).await
+        })
+        .await
+    }
+
+    /// Awaits what has to come before a request; `None`: it is no longer waited for, because the
+    /// server stops and nothing is under way yet.
+    async fn open<T>(
+        &self,
+        opening: &Opening,
+        what: impl Future<Output = io::Result<T>>,
+    ) -> Result<Option<T>, axum::BoxError> {
+        tokio::select! {
+            done = timeout_at(opening.until, what) => Ok(Some(done??)),
+            () = self.draining.cancelled(), if !opening.late => Ok(None),
+        }
+    }
+
+    async fn speak<S>(
+        self,
+        mut reader: impl AsyncRead + Unpin + Send + 'static,
+        writer: impl AsyncWrite + Unpin + Send + 'static,
+        service: S,
+        opening: Opening,
+    ) -> Result<(), axum::BoxError>
+    where
+        S: Answers,
+    {
+        let Opening {
+            late, head_timeout, ..
+        } = opening;
+        let Some(head) = self.open(&opening, read_preface(&mut reader)).await? else {
+            return Ok(());
         };
         let is_http2 = head == HTTP2_PREFACE;
         let io = TokioIo::new(tokio::io::join(Cursor::new(head).chain(reader), writer));
@@ -188,6 +241,16 @@ impl Connections {
             Ok(connection.await?)
         }
     }
+}
+
+/// How a connection begins.
+struct Opening {
+    /// It was made while the server stops.
+    late: bool,
+    /// How long a request's head may take.
+    head_timeout: Duration,
+    /// When the first bytes must be there, after the handshake where there is one.
+    until: Instant,
 }
 
 /// What answers requests.

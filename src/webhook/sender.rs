@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{AddressPolicy, Endpoint, Gate, Resolve, SystemResolver, WebhookSecret, tls};
 use crate::core::{Invalid, WebhookId};
+use crate::tls::system_roots;
 
 /// The longest time of one attempt, from the lookup of the name to the head of the answer.
 pub const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ impl Sender {
         policy: AddressPolicy,
         resolver: impl Resolve,
     ) -> Result<Sender, SenderError> {
-        Sender::build(Gate::new(policy, resolver), tls::system_roots())
+        Sender::build(Gate::new(policy, resolver), system_roots())
     }
 
     pub(super) fn build(gate: Gate, roots: rustls::RootCertStore) -> Result<Sender, SenderError> {

@@ -1,8 +1,11 @@
 //! The client side of the command line, from outside: the real binary against a real server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod fifo;
 mod queue;
+mod tls;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -38,8 +41,8 @@ impl Server {
         let addr = loop {
             let begin = read.len();
             assert_ne!(logs.read_line(&mut read).unwrap(), 0, "no server: {read}");
-            if let Some((_, addr)) = read[begin..].split_once("listening on http://") {
-                break addr.split_whitespace().next().unwrap().parse().unwrap();
+            if let Some((_, addr)) = read[begin..].split_once("listening on ") {
+                break addr.trim().split_once("://").unwrap().1.parse().unwrap();
             }
         };
         // So that the server never waits for a reader of its logs.

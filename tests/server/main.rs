@@ -2,9 +2,12 @@
 //! sockets. What the surfaces answer is tested elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod limits;
 mod process;
 mod settings;
 mod shutdown;
+mod tls;
 mod tokens;
 mod wire;
