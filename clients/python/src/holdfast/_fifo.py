@@ -45,8 +45,8 @@ class Ticket(Endings):
         """Wait until it is this ticket's turn, and accept it.
 
         `wait`: for how many seconds; None: as long as it takes. `on_position` is called, in a
-        thread of its own, with the place in line, now and when it changes. The ticket keeps its place when
-        this is interrupted.
+        thread of its own, with the place in line, now and when it changes. The ticket keeps its
+        place when this is interrupted.
 
         Raises `WaitTimedOut`, `TicketLapsed`, `TicketEnded`, and `NotFound` for one that is done.
         """

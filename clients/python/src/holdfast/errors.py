@@ -184,6 +184,15 @@ _BY_CODE: dict[int, type[HoldfastError]] = {
     grpc.StatusCode.CANCELLED.value[0]: Unavailable,
     grpc.StatusCode.UNAUTHENTICATED.value[0]: Unauthenticated,
 }
+# What a broken connection looks like. The server's own errors have a reason.
+_BROKEN = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
 # What changed nothing, or is safe to repeat with its request id.
 _RETRIED = frozenset({"UNAVAILABLE", "STOPPING", "OVERLOADED"})
 
@@ -232,8 +241,8 @@ def of_rpc(error: grpc.aio.AioRpcError) -> HoldfastError:
             field = bad.field_violations[0].field
         elif detail.Unpack(retry):
             retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-    if not reason and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        reason = "UNAVAILABLE"
+    if not reason and code in _BROKEN:
+        code, reason = grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"
     return _make(code.value[0], reason, message, field, retry_after, details)
 
 

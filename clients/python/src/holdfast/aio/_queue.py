@@ -200,6 +200,12 @@ class _Stream:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.write(ConsumeRequest(open=request))
 
+    async def finish(self) -> None:
+        """Say that nothing more is wanted: the server ends the stream."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with self._writing:
+                await self._call.done_writing()
+
 
 class Queue:
     """A queue. Making this object asks nothing of the server; a queue appears at first use."""
@@ -323,8 +329,11 @@ class Queue:
         """Give back what was fetched ahead."""
         with contextlib.suppress(asyncio.TimeoutError, errors.HoldfastError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                # Nothing more is delivered from here on: what is given back would come again.
+                await stream.finish()
+                await asyncio.wait({reading})
                 while not stream.items.empty():
                     message = stream.items.get_nowait()
                     if not isinstance(message, errors.HoldfastError):
-                        await Item(self._transport, self._name, message, stream).give_back()
+                        await Item(self._transport, self._name, message).give_back()
         reading.cancel()

@@ -193,13 +193,13 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._fail_all(errors.Unavailable("the client was closed", reason="CLOSED"))
+        self._fail_all(_closed())
 
     # Calls.
 
     def _start(self) -> None:
         if self._closed:
-            raise errors.Unavailable("the client was closed", reason="CLOSED")
+            raise _closed()
         if self._once and self.lease is not None and self.lease.is_over():
             raise self.lease.loss
         if self._runner is None or self._runner.done():
@@ -509,13 +509,16 @@ class Session:
             self._lose(error)
 
     def _refused(self, pending: _Pending, error: errors.HoldfastError) -> None:
-        if not errors.is_retried(error) or (pending.abandoned and pending.is_acquire):
+        if self._closed:
+            # However the server puts it, it is this client that has ended it.
+            _fail(pending, _closed())
+        elif not errors.is_retried(error) or (pending.abandoned and pending.is_acquire):
             _fail(pending, error)
-            return
-        pending.last_error = error
-        task = asyncio.create_task(self._later(pending, error.retry_after or 0.1))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        else:
+            pending.last_error = error
+            task = asyncio.create_task(self._later(pending, error.retry_after or 0.1))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _later(self, pending: _Pending, length: float) -> None:
         await asyncio.sleep(length)
@@ -547,6 +550,10 @@ class Session:
 def _release(lock: str, grant_token: str) -> Callable[[], AttachRequest]:
     request = ReleaseLockRequest(lock=lock, grant_token=grant_token, request_id=request_id())
     return lambda: AttachRequest(release_lock=request)
+
+
+def _closed() -> errors.Unavailable:
+    return errors.Unavailable("the client was closed", reason="CLOSED")
 
 
 def _fail(pending: _Pending, error: errors.HoldfastError) -> None:
