@@ -78,7 +78,7 @@ class Server:
 
 
 class Proxy:
-    """Forwards TCP, until it is cut: then everything is dropped, in silence, and nothing comes in."""
+    """Forwards TCP until it is cut: then everything is dropped in silence."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -90,7 +90,7 @@ class Proxy:
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
         self._open.clear()

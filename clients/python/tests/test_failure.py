@@ -173,7 +173,7 @@ async def test_suspended_time_counts(server: Server) -> None:
         clock.ahead += 26
         assert not grant.lost.is_set()
         clock.ahead += 2
-        # At once, without a turn of the event loop: less than the TTL, more than what is left of it.
+        # At once, without a turn of the event loop.
         assert grant.lost.is_set() and not grant.held
         await asyncio.wait_for(woken, 10)
         clock.ahead -= 2

@@ -213,6 +213,8 @@ async def test_bad_parameters_are_named(client: aio.Client) -> None:
 
 async def test_tokens_are_wanted_where_there_are_any(server: Server) -> None:
     token = server.command("token", "create", "--namespace", "ci").split()[-1]
+    server.kill()
+    server.start()
     with pytest.raises(holdfast.Unauthenticated) as refused:
         async with aio.connect(server.address):
             pass

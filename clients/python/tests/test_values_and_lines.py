@@ -71,7 +71,7 @@ async def test_twenty_clients_increment_a_value_twenty_times_each(server: Server
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(aio.connect(server.address)) for _ in range(20)]
         results = await asyncio.gather(*(increment(client) for client in clients))
-        assert sorted(sum(results, [])) == list(range(1, 401))
+        assert sorted(number for each in results for number in each) == list(range(1, 401))
         final = await clients[0].value("counter").get()
         assert final is not None and final.value == b"400"
 

@@ -1,6 +1,6 @@
 """The client."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -111,7 +111,7 @@ class Client:
         """Return what is kept under this key."""
         return Value(self._runner, self._client.value(key))
 
-    def values(self, prefix: str = "") -> Iterator[Kept]:
+    def values(self, prefix: str = "") -> Generator[Kept, None, None]:
         """Iterate over the values whose keys begin with `prefix`, in the order of their keys."""
         return self._runner.iterate(self._client.values(prefix))
 

@@ -1,6 +1,6 @@
 """FIFOs: durable lines, with tickets that outlive connections and restarts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 from holdfast._held import Endings
@@ -58,7 +58,7 @@ class Ticket(Endings):
             )
         )
 
-    def places(self, wait: float | None = None) -> Iterator[Place]:
+    def places(self, wait: float | None = None) -> Generator[Place, None, None]:
         """Iterate over the place in line until it is this ticket's turn, which is then accepted."""
         return self._runner.iterate(self._ticket.places(wait))
 

@@ -1,6 +1,6 @@
 """Locks, and what is made of them: reader/writer locks, semaphores, elections."""
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -113,7 +113,7 @@ class Lock:
         """Return who holds the lock and how many wait. One that nobody has named is free."""
         return self._runner.run(self._lock.state())
 
-    def watch(self) -> Iterator[LockState]:
+    def watch(self) -> Generator[LockState, None, None]:
         """Iterate over the state, now and whenever its holders change, until the caller stops.
 
         States may be left out where they change fast, never the last one.
@@ -171,7 +171,7 @@ class Election:
         """Return who leads; None: nobody."""
         return self._runner.run(self._election.leader())
 
-    def observe(self) -> Iterator[Holder | None]:
+    def observe(self) -> Generator[Holder | None, None, None]:
         """Iterate over who leads, now and whenever that changes; None: nobody."""
         return self._runner.iterate(self._election.observe())
 

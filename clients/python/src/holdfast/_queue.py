@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 
@@ -125,7 +125,7 @@ class Queue:
         item = self._runner.run(self._queue.take(wait, ack_timeout=ack_timeout), undo)
         return None if item is None else Item(self._runner, item)
 
-    def consume(self, *, window: int = 1, ack_timeout: float = 60.0) -> Iterator[Item]:
+    def consume(self, *, window: int = 1, ack_timeout: float = 60.0) -> Generator[Item, None, None]:
         """Iterate over the items as they come, each to be acknowledged: `with item: ...`.
 
         `window`: how many items may be with this consumer at once, 1 to 1,000; with more than one
@@ -133,6 +133,6 @@ class Queue:
         broken connections; what was fetched ahead is given back at the end.
         """
         items = self._runner.iterate(self._queue.consume(window=window, ack_timeout=ack_timeout))
-        with contextlib.closing(items):  # type: ignore[type-var]
+        with contextlib.closing(items):
             for item in items:
                 yield Item(self._runner, item)

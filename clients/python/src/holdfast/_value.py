@@ -1,7 +1,7 @@
 """Values: small, keyed, changed atomically."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from holdfast._convert import Data
 from holdfast._runner import Runner
@@ -52,7 +52,7 @@ class Value:
         """
         return self._runner.run(self._value.delete(expected_revision=expected_revision))
 
-    def watch(self) -> Iterator[Kept | None]:
+    def watch(self) -> Generator[Kept | None, None, None]:
         """Iterate over what is there, now and whenever it changes, until the caller stops.
 
         None: nothing is there. Over a broken connection it goes on with what is there then.

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -162,7 +162,7 @@ class Client(Sessions):
         """Return what is kept under this key."""
         return Value(self.transport, key)
 
-    def values(self, prefix: str = "") -> AsyncIterator[Kept]:
+    def values(self, prefix: str = "") -> AsyncGenerator[Kept, None]:
         """Iterate over the values whose keys begin with `prefix`, in the order of their keys."""
         return values(self.transport, prefix)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,7 +92,7 @@ class Ticket(Reckoning):
                 with contextlib.suppress(Exception):
                     on_position(place)
 
-    async def places(self, wait: float | None = None) -> AsyncIterator[Place]:
+    async def places(self, wait: float | None = None) -> AsyncGenerator[Place, None]:
         """Iterate over the place in line until it is this ticket's turn, which is then accepted."""
         loop = asyncio.get_running_loop()
         ends = None if wait is None else loop.time() + wait

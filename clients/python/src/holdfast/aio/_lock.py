@@ -1,7 +1,7 @@
 """Locks, and what is made of them: reader/writer locks, semaphores, elections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar, Unpack
 
@@ -188,7 +188,7 @@ class Lock:
         answer = await self._sessions.transport.call(lambda wire: wire.locks.GetLock, request)
         return _convert.lock_state(answer.lock)
 
-    async def watch(self) -> AsyncIterator[LockState]:
+    async def watch(self) -> AsyncGenerator[LockState, None]:
         """Iterate over the state, now and whenever its holders change, until the caller stops.
 
         States may be left out where they change fast, never the last one.
@@ -253,7 +253,7 @@ class Election:
         """Return who leads; None: nobody."""
         return _first(await self._lock.state())
 
-    async def observe(self) -> AsyncIterator[Holder | None]:
+    async def observe(self) -> AsyncGenerator[Holder | None, None]:
         """Iterate over who leads, now and whenever that changes; None: nobody."""
         last: int | None = None
         async for state in self._lock.watch():

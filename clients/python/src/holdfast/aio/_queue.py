@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,10 +17,8 @@ from holdfast.v1 import queue_service_pb2
 from holdfast.v1.queue_service_pb2 import (
     AcknowledgeRequest,
     ConfigureQueueRequest,
-    ConsumeAcknowledge,
     ConsumeOpen,
     ConsumeRequest,
-    ConsumeReturn,
     DequeueRequest,
     EnqueueRequest,
     ExtendRequest,
@@ -45,12 +43,10 @@ class Item:
         transport: Transport,
         queue: str,
         message: queue_service_pb2.Item,
-        stream: "_Stream | None" = None,
     ) -> None:
         self._transport = transport
         self._queue = queue
         self._message = message
-        self._stream = stream
         self._settled = False
 
     @property
@@ -84,23 +80,18 @@ class Item:
         Raises `DeliveryEnded` where the time for that was over: it is delivered again.
         """
         self._settled = True
-        message = ConsumeRequest(acknowledge=ConsumeAcknowledge(receipts=[self.receipt]))
-        if self._stream is None or not await self._stream.settle(self.receipt, message):
-            request = AcknowledgeRequest(
-                queue=self._queue, receipt=self.receipt, request_id=_convert.request_id()
-            )
-            await self._transport.call(lambda wire: wire.queues.Acknowledge, request)
+        request = AcknowledgeRequest(
+            queue=self._queue, receipt=self.receipt, request_id=_convert.request_id()
+        )
+        await self._transport.call(lambda wire: wire.queues.Acknowledge, request)
 
     async def give_back(self) -> None:
         """Give the item back: it is delivered again at once, before those behind it."""
         self._settled = True
-        message = ConsumeRequest()
-        getattr(message, "return").CopyFrom(ConsumeReturn(receipt=self.receipt))
-        if self._stream is None or not await self._stream.settle(self.receipt, message):
-            request = ReturnRequest(
-                queue=self._queue, receipt=self.receipt, request_id=_convert.request_id()
-            )
-            await self._transport.call(lambda wire: wire.queues.Return, request)
+        request = ReturnRequest(
+            queue=self._queue, receipt=self.receipt, request_id=_convert.request_id()
+        )
+        await self._transport.call(lambda wire: wire.queues.Return, request)
 
     async def extend(self, ack_timeout: float | None = None) -> float:
         """Start the time to acknowledge it anew, and return how many seconds there are.
@@ -131,80 +122,6 @@ class Item:
             return
         with contextlib.suppress(Exception):
             await self.give_back()
-
-
-class _Stream:
-    """One Consume stream."""
-
-    def __init__(self, transport: Transport, call: Any) -> None:
-        self._transport = transport
-        self._call = call
-        self._writing = asyncio.Lock()
-        self._settling: dict[str, asyncio.Future[errors.HoldfastError | None]] = {}
-        self._ended = False
-        self.items: asyncio.Queue[queue_service_pb2.Item | errors.HoldfastError] = asyncio.Queue()
-
-    async def read(self) -> None:
-        """Take what the server tells, until the stream ends."""
-        failure: errors.HoldfastError = connection_lost()
-        try:
-            while (told := await self._call.read()) is not grpc.aio.EOF:
-                if told.WhichOneof("event") == "item":
-                    self.items.put_nowait(told.item)
-                else:
-                    self._take(told.settled)
-        except grpc.aio.AioRpcError as error:
-            failure = errors.of_rpc(error)
-        finally:
-            self._ended = True
-            for future in self._settling.values():
-                future.cancel()
-            self.items.put_nowait(failure)
-
-    def _take(self, settled: queue_service_pb2.ConsumeSettled) -> None:
-        future = self._settling.pop(settled.receipt, None)
-        if future is not None and not future.done():
-            error = errors.of_call_error(settled.error) if settled.HasField("error") else None
-            future.set_result(error)
-
-    async def settle(self, receipt: str, message: ConsumeRequest) -> bool:
-        """Settle a delivery over this stream; False: it can't say whether it did."""
-        if self._ended:
-            return False
-        future = asyncio.get_running_loop().create_future()
-        self._settling[receipt] = future
-        try:
-            async with self._writing:
-                await self._call.write(message)
-            done, _ = await asyncio.wait({future}, timeout=self._transport.timeout / 2)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return False
-        except asyncio.CancelledError:
-            if is_cancelled():
-                raise
-            return False
-        finally:
-            self._settling.pop(receipt, None)
-        if not done or future.cancelled():
-            return False
-        error = future.result()
-        if error is not None:
-            # Refused, perhaps because an earlier attempt had succeeded: a call of its own tells.
-            if errors.is_retried(error):
-                return False
-            raise error
-        return True
-
-    async def open(self, request: ConsumeOpen) -> None:
-        """Say what to consume."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._call.write(ConsumeRequest(open=request))
-
-    async def finish(self) -> None:
-        """Say that nothing more is wanted: the server ends the stream."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            async with self._writing:
-                await self._call.done_writing()
 
 
 class Queue:
@@ -297,7 +214,9 @@ class Queue:
             if ends is not None and loop.time() >= ends:
                 return None
 
-    async def consume(self, *, window: int = 1, ack_timeout: float = 60.0) -> AsyncIterator[Item]:
+    async def consume(
+        self, *, window: int = 1, ack_timeout: float = 60.0
+    ) -> AsyncGenerator[Item, None]:
         """Iterate over the items as they come, each to be acknowledged: `async with item: ...`.
 
         `window`: how many items may be with this consumer at once, 1 to 1,000; with more than one
@@ -310,30 +229,45 @@ class Queue:
         pause = Pause()
         while True:
             call = self._transport.wire.queues.Consume(metadata=self._transport.metadata)
-            stream = _Stream(self._transport, call)
-            reading = asyncio.create_task(stream.read())
             try:
-                await stream.open(request)
-                while not isinstance(message := await stream.items.get(), errors.HoldfastError):
-                    pause.reset()
-                    yield Item(self._transport, self._name, message, stream)
-                failure = message
+                await call.write(ConsumeRequest(open=request))
+                while (told := await call.read()) is not grpc.aio.EOF:
+                    if told.WhichOneof("event") == "item":
+                        pause.reset()
+                        yield Item(self._transport, self._name, told.item)
+                failure: errors.HoldfastError = connection_lost()
+            except grpc.aio.AioRpcError as error:
+                failure = errors.of_rpc(error)
+            except asyncio.InvalidStateError:
+                failure = connection_lost()
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                failure = connection_lost()
             finally:
-                await self._end(stream, reading)
-                call.cancel()
+                await self._end(call)
             if not errors.is_retried(failure):
                 raise failure
             await asyncio.sleep(max(pause.length(), failure.retry_after or 0.0))
 
-    async def _end(self, stream: _Stream, reading: asyncio.Task[None]) -> None:
+    async def _end(self, call: Any) -> None:
         """Give back what was fetched ahead."""
-        with contextlib.suppress(asyncio.TimeoutError, errors.HoldfastError):
+        if call.done():
+            return
+        try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 # Nothing more is delivered from here on: what is given back would come again.
-                await stream.finish()
-                await asyncio.wait({reading})
-                while not stream.items.empty():
-                    message = stream.items.get_nowait()
-                    if not isinstance(message, errors.HoldfastError):
-                        await Item(self._transport, self._name, message).give_back()
-        reading.cancel()
+                await call.done_writing()
+                while (told := await call.read()) is not grpc.aio.EOF:
+                    if told.WhichOneof("event") == "item":
+                        await Item(self._transport, self._name, told.item).give_back()
+        except (
+            TimeoutError,
+            asyncio.InvalidStateError,
+            grpc.aio.AioRpcError,
+            errors.HoldfastError,
+        ):
+            # It comes again by itself, after its time.
+            return
+        finally:
+            call.cancel()

@@ -1,7 +1,7 @@
 """Values: small, keyed, changed atomically."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from holdfast import _convert, errors
 from holdfast._convert import Data
@@ -89,7 +89,7 @@ class Value:
             return False
         return True
 
-    async def watch(self) -> AsyncIterator[Kept | None]:
+    async def watch(self) -> AsyncGenerator[Kept | None, None]:
         """Iterate over what is there, now and whenever it changes, until the caller stops.
 
         None: nothing is there. Over a broken connection it goes on with what is there then.
@@ -147,7 +147,7 @@ class Value:
             await asyncio.sleep(pause.length() / 10)
 
 
-async def values(transport: Transport, prefix: str) -> AsyncIterator[Kept]:
+async def values(transport: Transport, prefix: str) -> AsyncGenerator[Kept, None]:
     """Iterate over the values whose keys begin with `prefix`, in the order of their keys' bytes."""
     token = ""
     while True:

@@ -1,7 +1,7 @@
 """Following what changes, over broken connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc.aio
@@ -16,7 +16,7 @@ async def watch(
     request: Any,
     *,
     until_end: bool = False,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Iterate over what a stream tells, asking anew when it breaks or could not be kept up with.
 
     The first message of each stream has to be the whole state. `until_end`: the server ends it.
