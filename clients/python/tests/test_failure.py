@@ -204,3 +204,16 @@ async def test_a_stopping_server_is_waited_for(server: Server, client: aio.Clien
 
 def test_the_margin_is_a_tenth_and_bounded() -> None:
     assert [margin(ttl) for ttl in (0.1, 0.5, 2.0, 60.0, 86400.0)] == [0.05, 0.1, 0.2, 6.0, 10.0]
+
+
+async def test_after_a_pause_beyond_the_ttl_the_next_call_has_a_new_lease(server: Server) -> None:
+    clock = FakeClock()
+    async with aio.connect(server.address, ttl=5, clock=clock) as client:
+        for _ in range(20):
+            grant = await client.lock("deploy").acquire()
+            clock.ahead += 60
+            another = await client.lock("other").try_acquire()
+            assert grant.lost.is_set()
+            assert another is not None and another.held
+            await another.release()
+            await client.lock("deploy").force_release()

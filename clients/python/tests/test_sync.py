@@ -2,11 +2,12 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,53 @@ def test_an_interrupted_acquire_leaves_the_line(sync: holdfast.Client) -> None:
     held.release()
     with sync.lock("deploy").hold(wait=10):
         pass
+
+
+def _believe(address: str, path: str, pauses: int) -> None:
+    """Hold the lock again and again, and write down when this process last believed that it did."""
+    with holdfast.connect(address, ttl=0.5, timeout=30) as client:
+        for _ in range(pauses):
+            grant = client.lock("deploy").acquire()
+            believed = time.monotonic()
+            Path(path).write_text("held")
+            while True:
+                now = time.monotonic()
+                if grant.lost.is_set():
+                    break
+                # The look at the clock may have been before a pause and this after it, so the time
+                # is from before the look.
+                believed = now
+            Path(path).write_text(str(believed))
+            while Path(path).read_text() != "go on":
+                time.sleep(0.001)
+
+
+def test_a_paused_process_does_not_believe_in_its_grant_once_another_has_it(
+    server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "believed"
+    path.write_text("")
+    pauses, gaps = 10, []
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=_believe, args=(server.address, str(path), pauses))
+    process.start()
+    with holdfast.connect(server.address) as client:
+        for _ in range(pauses):
+            _until(lambda: path.read_text() == "held")
+            os.kill(process.pid or 0, signal.SIGSTOP)
+            with client.lock("deploy").hold(wait=30):
+                granted = time.monotonic()
+                os.kill(process.pid or 0, signal.SIGCONT)
+                _until(lambda: path.read_text() not in ("", "held"))
+                gaps.append(granted - float(path.read_text()))
+            path.write_text("go on")
+    process.join(30)
+    assert process.exitcode == 0
+    assert len(gaps) == pauses and min(gaps) > 0, gaps
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

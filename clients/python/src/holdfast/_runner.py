@@ -1,6 +1,7 @@
 """The thread in which the synchronous client's event loop runs."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
@@ -80,7 +81,9 @@ class Runner:
         finally:
             close = getattr(source, "aclose", None)
             if close is not None:
-                self.run(_closing(close))
+                # Where the caller was interrupted, it may be about to end by itself.
+                with contextlib.suppress(RuntimeError):
+                    self.run(_closing(close))
 
 
 async def _closing(close: Callable[[], Coroutine[Any, Any, None]]) -> None:

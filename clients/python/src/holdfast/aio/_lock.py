@@ -95,7 +95,8 @@ class Lock:
                 return await session.acquire(ask, wait=left, on_queued=on_position)
             except errors.Lost as error:
                 # The place in line went with its lease; the next attempt has another.
-                if session.is_over or (ends is not None and loop.time() > ends):
+                late = ends is not None and loop.time() > ends + self._sessions.transport.timeout
+                if session.is_over or late:
                     raise
                 await asyncio.sleep(0.05 if error.reason == "LEASE_EXPIRED" else 0.2)
             except errors.WaitTimedOut:

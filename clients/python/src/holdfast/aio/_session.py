@@ -173,7 +173,7 @@ class Session:
         grant.finish()
         if self.lease is not None:
             self.lease.grants.pop(grant.fencing_token, None)
-        if not self._closed:
+        if not self.is_over:
             self._ask(_release(grant.lock, grant.token)).abandoned = True
 
     async def close(self) -> None:
@@ -215,9 +215,11 @@ class Session:
         return pending
 
     def _submit(self, pending: _Pending) -> None:
+        # What is asked after a loss is for the next lease, though this stream may still stand.
+        self._look_at_clock()
         pending.call_id = next(self._numbers)
         self._pending[pending.call_id] = pending
-        if self._stream is not None:
+        if self._stream is not None and (self.lease is None or not self.lease.ended):
             self._send_pending(pending)
 
     def _send_pending(self, pending: _Pending) -> None:
@@ -300,7 +302,9 @@ class Session:
             return True
         # It will not get better by trying again, but whoever holds something may hope so.
         self._fail_all(failure)
-        return self.lease is not None and not self.lease.ended and bool(self.lease.grants)
+        if self.lease is None or self.lease.ended:
+            return False
+        return self._once or bool(self.lease.grants)
 
     async def _rest(self, length: float) -> None:
         """Pause before the next attempt, with an eye on the clock."""
@@ -527,7 +531,7 @@ class Session:
 
     def _acquired(self, pending: _Pending, told: AcquireLockResponse) -> None:
         message, lease = told.grant, self.lease
-        if lease is None or lease.ended or message.lease_id != lease.id:
+        if lease is None or lease.ended or lease.is_over() or message.lease_id != lease.id:
             _fail(pending, errors.Lost("the lease ended meanwhile", reason="LEASE_EXPIRED"))
             return
         if message.HasField("expires_in") and seconds(message.expires_in) <= 0:
