@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from holdfast.v1 import callback_pb2 as _callback_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -59,7 +60,7 @@ class Fifo(_message.Message):
     def __init__(self, id: _Optional[str] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., unused_destroy_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allow_overrides: bool = ..., concurrency: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tickets: _Optional[_Iterable[_Union[Ticket, _Mapping]]] = ..., serving_count: _Optional[int] = ..., waiting_count: _Optional[int] = ..., mean_turn: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Ticket(_message.Message):
-    __slots__ = ("fifo", "id", "number", "state", "position", "time_to_go", "lapses_in", "timeouts", "owner", "metadata", "create_time", "state_time")
+    __slots__ = ("fifo", "id", "number", "state", "position", "time_to_go", "lapses_in", "timeouts", "owner", "metadata", "create_time", "state_time", "webhook")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +80,7 @@ class Ticket(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     fifo: str
     id: str
     number: int
@@ -91,7 +93,8 @@ class Ticket(_message.Message):
     metadata: _containers.ScalarMap[str, str]
     create_time: _timestamp_pb2.Timestamp
     state_time: _timestamp_pb2.Timestamp
-    def __init__(self, fifo: _Optional[str] = ..., id: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TicketState, str]] = ..., position: _Optional[int] = ..., time_to_go: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lapses_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    webhook: str
+    def __init__(self, fifo: _Optional[str] = ..., id: _Optional[str] = ..., number: _Optional[int] = ..., state: _Optional[_Union[TicketState, str]] = ..., position: _Optional[int] = ..., time_to_go: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lapses_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class CreateFifoRequest(_message.Message):
     __slots__ = ("id", "timeouts", "unused_destroy_timeout", "allow_overrides", "concurrency", "request_id")
@@ -160,7 +163,7 @@ class DeleteFifoResponse(_message.Message):
     def __init__(self, tickets: _Optional[int] = ...) -> None: ...
 
 class CreateTicketRequest(_message.Message):
-    __slots__ = ("fifo", "overrides", "owner", "metadata", "request_id")
+    __slots__ = ("fifo", "overrides", "owner", "metadata", "request_id", "callback")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -173,12 +176,14 @@ class CreateTicketRequest(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CALLBACK_FIELD_NUMBER: _ClassVar[int]
     fifo: str
     overrides: Timeouts
     owner: str
     metadata: _containers.ScalarMap[str, str]
     request_id: str
-    def __init__(self, fifo: _Optional[str] = ..., overrides: _Optional[_Union[Timeouts, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    callback: _callback_pb2.Callback
+    def __init__(self, fifo: _Optional[str] = ..., overrides: _Optional[_Union[Timeouts, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., callback: _Optional[_Union[_callback_pb2.Callback, _Mapping]] = ...) -> None: ...
 
 class CreateTicketResponse(_message.Message):
     __slots__ = ("ticket",)

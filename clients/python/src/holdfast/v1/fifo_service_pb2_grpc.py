@@ -154,6 +154,11 @@ class FifoServiceServicer(object):
 
     def CreateTicket(self, request, context):
         """CreateTicket takes a place at the end of the line.
+
+        With a `callback` the turn is posted there when it comes, with the type `ticket.ready`: an answer
+        of 2xx accepts the turn, 410 lets the ticket lapse, and so does a receiver that has not answered
+        within the ticket's accept timeout. WaitTicket accepts the turn as well; then nothing is posted
+        any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class WebhookServiceStub(object):
     """WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-    with a `callback` makes one.
+    or CreateTicket with a `callback` makes one.
 
     A webhook's id is what proves the right to read it and to give it up: treat it as a password.
     """
@@ -62,7 +62,7 @@ class WebhookServiceStub(object):
 
 class WebhookServiceServicer(object):
     """WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-    with a `callback` makes one.
+    or CreateTicket with a `callback` makes one.
 
     A webhook's id is what proves the right to read it and to give it up: treat it as a password.
     """
@@ -137,7 +137,7 @@ def add_WebhookServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WebhookService(object):
     """WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-    with a `callback` makes one.
+    or CreateTicket with a `callback` makes one.
 
     A webhook's id is what proves the right to read it and to give it up: treat it as a password.
     """
