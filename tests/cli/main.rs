@@ -569,7 +569,7 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
             "unused_destroy_timeout",
         ),
         (&["lock", "get", "x", "--timeout", "soon"], "timeout"),
-        (&["lock", "get", "x", "--addr", "https://x"], "addr"),
+        (&["lock", "get", "x", "--addr", "ftp://x"], "addr"),
         (&["lock", "get", "x", "--token", "a b\u{e4}"], "token"),
         (
             &["lock", "get", "x", "--token-file", "/nonexistent"],
