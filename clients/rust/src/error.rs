@@ -123,6 +123,11 @@ impl Error {
         matches!(self, Error::Unavailable(_)) || self.reason() == "OVERLOADED"
     }
 
+    /// Whether a lease that the call hung on has ended.
+    pub(crate) fn is_end_of_lease(&self) -> bool {
+        matches!(self, Error::Lost(_)) || self.reason() == "LEASE_NOT_FOUND"
+    }
+
     pub(crate) fn lost(message: impl Into<String>) -> Error {
         Error::Lost(own("lost", message))
     }

@@ -1,5 +1,4 @@
-//! The Rust client of [Holdfast](https://github.com/holdfast): locks, leases, FIFOs, queues and
-//! values that any program can share.
+//! The Rust client of Holdfast: locks, leases, FIFOs, queues and values that any program can share.
 //!
 //! A [`Client`] is one connection. Locks are taken over one stream, the session, whose lease keeps
 //! all of them with one heartbeat. When the connection breaks, the client connects again and takes up

@@ -53,6 +53,7 @@ impl Shared {
         let until = self.now() + wait + timeout;
         let mut backoff = self.config.backoff();
         loop {
+            self.check_open()?;
             // A connection that died unnoticed must not take all the time there is.
             let left = until.saturating_sub(self.now());
             let attempt = left.min(wait + timeout / 2);

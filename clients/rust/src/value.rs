@@ -11,6 +11,10 @@ use crate::proto;
 use crate::proto::value_service_client::ValueServiceClient;
 use crate::proto::watch_value_response::Event;
 
+/// About the first and the longest pause of a transformation that others get ahead of.
+const TRANSFORM_PAUSE_MIN: Duration = Duration::from_millis(1);
+const TRANSFORM_PAUSE_MAX: Duration = Duration::from_millis(100);
+
 /// A value under a key, and how to keep it: made by [`Client::value`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -199,22 +203,34 @@ impl Value {
         change: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
     ) -> Result<Transformed> {
         let entry = self.get().await?;
-        let value = change(entry.as_ref().map(|entry| entry.value.as_slice()));
-        let expected = entry.map_or(0, |entry| entry.revision);
-        match self.compare_and_set(expected, value.clone()).await {
-            Ok(revision) => Ok(Transformed {
+        match self.transform_from(entry, change).await? {
+            Some(entry) => Ok(Transformed {
                 succeeded: true,
-                entry: Some(Entry {
-                    key: self.key.clone(),
-                    value,
-                    revision,
-                    expires_in: self.ttl,
-                }),
+                entry: Some(entry),
             }),
-            Err(Error::RevisionMismatch { .. }) => Ok(Transformed {
+            None => Ok(Transformed {
                 succeeded: false,
                 entry: self.get().await?,
             }),
+        }
+    }
+
+    /// Puts what `change` makes of `entry`; `None`: that is not there any more.
+    async fn transform_from(
+        &self,
+        entry: Option<Entry>,
+        change: impl FnOnce(Option<&[u8]>) -> Vec<u8>,
+    ) -> Result<Option<Entry>> {
+        let value = change(entry.as_ref().map(|entry| entry.value.as_slice()));
+        let expected = entry.map_or(0, |entry| entry.revision);
+        match self.compare_and_set(expected, value.clone()).await {
+            Ok(revision) => Ok(Some(Entry {
+                key: self.key.clone(),
+                value,
+                revision,
+                expires_in: self.ttl,
+            })),
+            Err(Error::RevisionMismatch { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -229,18 +245,17 @@ impl Value {
         &self,
         mut change: impl FnMut(Option<&[u8]>) -> Vec<u8>,
     ) -> Result<Entry> {
+        let mut entry = self.get().await?;
+        let mut pause = TRANSFORM_PAUSE_MIN;
         loop {
-            let done = self.try_transform(&mut change).await?;
-            if let Transformed {
-                succeeded: true,
-                entry: Some(entry),
-            } = done
-            {
+            if let Some(entry) = self.transform_from(entry, &mut change).await? {
                 return Ok(entry);
             }
-            // Somebody else got ahead, so somebody always gets on; chance keeps it from being the
-            // same one for long.
-            tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
+            // Somebody else got ahead, so somebody always gets on. Chance and growing pauses keep a
+            // crowd from doing most of its work in vain.
+            tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+            pause = (pause * 2).min(TRANSFORM_PAUSE_MAX);
+            entry = self.get().await?;
         }
     }
 

@@ -80,7 +80,17 @@ impl Shared {
     ) -> Option<(oneshot::Sender<Result<Held>>, Result<Held>)> {
         let grant = match told {
             Told::Error(_) if acquire.cancelled => return None,
-            Told::Error(error) => return Some((acquire.answer, Err(error.into()))),
+            Told::Error(error) => {
+                let error = Error::from(error);
+                if !(acquire.is_of_session() && error.is_end_of_lease()) {
+                    return Some((acquire.answer, Err(error)));
+                }
+                // It is asked again over the next session.
+                state.calls.insert(number, Pending::Acquire(acquire));
+                state.end_session();
+                self.link_news.notify_one();
+                return None;
+            }
             Told::Acquired(acquired) => acquired.grant,
             _ => None,
         };

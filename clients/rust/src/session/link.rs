@@ -230,15 +230,14 @@ impl Shared {
         state.link = None;
         state.forget_renewals(now);
         match failure {
-            Error::Lost(_) | Error::NotFound(_) => {
-                if let Some(session) = state.session.take() {
-                    state.end_life(&session.life, Loss::Expired);
-                    state.broken = false;
-                }
+            _ if failure.is_end_of_lease() => {
+                state.end_session();
+                state.broken = false;
                 true
             }
             Error::Unauthenticated(_)
             | Error::PermissionDenied(_)
+            | Error::NotFound(_)
             | Error::Invalid { .. }
             | Error::Limit(_)
             | Error::Other(_)

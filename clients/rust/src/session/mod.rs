@@ -188,6 +188,14 @@ impl Shared {
         }
     }
 
+    /// Refuses what is asked of a client that has ended.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.state().end {
+            End::Closed => Err(Error::closed()),
+            End::No | End::Closing => Ok(()),
+        }
+    }
+
     /// Waits until the client has ended.
     pub(crate) async fn ended(&self) {
         self.reached(End::Closed).await;
@@ -292,6 +300,14 @@ impl State {
             // A stream is good for one lease.
             self.link = None;
             self.broken = true;
+        }
+    }
+
+    /// Ends the session's lease and its stream.
+    fn end_session(&mut self) {
+        if let Some(session) = &self.session {
+            let life = Arc::clone(&session.life);
+            self.end_life(&life, Loss::Expired);
         }
     }
 }

@@ -209,6 +209,10 @@ async fn closing_gives_all_back_and_ends_everything() {
     assert!(grant.is_lost());
     let after = client.lock("x").acquire().await.unwrap_err();
     assert_eq!(after.reason(), "closed");
+    assert_eq!(
+        client.value("x").get().await.unwrap_err().reason(),
+        "closed"
+    );
     // The last handle does the same without being waited for.
     let client = server.client().await;
     let grant = client.lock("y").ttl(PATIENCE).acquire().await.unwrap();

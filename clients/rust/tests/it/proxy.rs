@@ -57,7 +57,12 @@ async fn carry(
         let Ok(read @ 1..) = from.read(&mut bytes).await else {
             return;
         };
-        if cut.wait_for(|cut| !cut).await.is_err() || to.write_all(&bytes[..read]).await.is_err() {
+        if *cut.borrow() {
+            // What comes meanwhile is lost, and its connection with it once there is a network again.
+            let _ = cut.wait_for(|cut| !cut).await;
+            return;
+        }
+        if to.write_all(&bytes[..read]).await.is_err() {
             return;
         }
     }
