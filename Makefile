@@ -11,7 +11,7 @@ run: ## Runs the server on its embedded store
 	cargo run --release -- serve
 
 test: tools ## Runs all tests; installs what they need first
-	cargo test --all-features --no-fail-fast
+	HOLDFAST_SERVER=$(CURDIR)/target/debug/holdfast cargo test --workspace --all-features --no-fail-fast
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build
@@ -19,14 +19,15 @@ conform: tools ## Holds the HTTP surface against its OpenAPI document
 
 check: tools ## Checks everything and changes nothing
 	cargo fmt --all -- --check
-	cargo clippy --all-targets --all-features -- -D warnings
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 	scripts/check-words
+	scripts/check-generated
 
 fix: tools ## Mends what can be mended
 	cargo fmt --all
-	cargo clippy --all-targets --all-features --fix --allow-dirty --allow-staged
+	cargo clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
 	$(BUF) format --write
 
 bench: ## Measures the figures, beside bare echoes in the same run

@@ -1,0 +1,26 @@
+//! Between the schema's types and those of Rust.
+
+use std::time::{Duration, SystemTime};
+
+/// A span of the schema; one that is negative, which the server never sends, is none.
+pub(crate) fn duration(span: prost_types::Duration) -> Duration {
+    Duration::try_from(span).unwrap_or_default()
+}
+
+/// A span for the schema, as long as it can be.
+pub(crate) fn span(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration {
+        seconds: i64::MAX,
+        nanos: 0,
+    })
+}
+
+/// A moment of the schema; `None`: it was not told or can't be.
+pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    time.and_then(|time| SystemTime::try_from(time).ok())
+}
+
+/// A request id that nobody has used.
+pub(crate) fn request_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
