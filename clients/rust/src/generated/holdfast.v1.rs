@@ -36,7 +36,8 @@ pub struct Callback {
     /// which GetWebhookSecret tells.
     #[prost(string, tag = "2")]
     pub secret: ::prost::alloc::string::String,
-    /// How long the receiver has to take its turn, from when it came: 1 s to 1 h; absent: 1 min.
+    /// How long the receiver has to take its turn, from when it came: 1 s to 1 h; absent: 1 min. For
+    /// locks only: of a ticket its own accept timeout counts.
     #[prost(message, optional, tag = "3")]
     pub accept_timeout: ::core::option::Option<::prost_types::Duration>,
 }
@@ -131,6 +132,10 @@ pub struct Ticket {
     /// Since when it has been in its state, by the server's wall clock.
     #[prost(message, optional, tag = "12")]
     pub state_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of a ticket with a callback whose turn is not over: the id of the webhook, for WebhookService.
+    /// Empty otherwise. Answers about other people's tickets have it for the role admin only.
+    #[prost(string, tag = "13")]
+    pub webhook: ::prost::alloc::string::String,
 }
 /// CreateFifoRequest says which FIFO to make.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -237,6 +242,10 @@ pub struct CreateTicketRequest {
     /// Makes a retry safe, 1 to 128 bytes; empty: none.
     #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
+    /// Whom to call when it is the ticket's turn; absent: nobody. It must have no `accept_timeout`: the
+    /// ticket's own counts.
+    #[prost(message, optional, tag = "6")]
+    pub callback: ::core::option::Option<Callback>,
 }
 /// CreateTicketResponse has the new ticket.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -630,6 +639,11 @@ pub mod fifo_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// CreateTicket takes a place at the end of the line.
+        ///
+        /// With a `callback` the turn is posted there when it comes, with the type `ticket.ready`: an answer
+        /// of 2xx accepts the turn, 410 lets the ticket lapse, and so does a receiver that has not answered
+        /// within the ticket's accept timeout. WaitTicket accepts the turn as well; then nothing is posted
+        /// any more.
         pub async fn create_ticket(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateTicketRequest>,
@@ -4030,7 +4044,7 @@ pub mod webhook_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-    /// with a `callback` makes one.
+    /// or CreateTicket with a `callback` makes one.
     ///
     /// A webhook's id is what proves the right to read it and to give it up: treat it as a password.
     #[derive(Debug, Clone)]
