@@ -12,6 +12,7 @@ run: ## Runs the server on its embedded store
 
 test: tools ## Runs all tests; installs what they need first
 	HOLDFAST_SERVER=$(CURDIR)/target/debug/holdfast cargo test --workspace --all-features --no-fail-fast
+	clients/python/test
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build
@@ -24,6 +25,7 @@ check: tools ## Checks everything and changes nothing
 	$(BUF) format --diff --exit-code
 	scripts/check-words
 	scripts/check-generated
+	scripts/check-generated-python
 
 fix: tools ## Mends what can be mended
 	cargo fmt --all
