@@ -9,15 +9,16 @@ use tokio::sync::watch;
 
 pub struct Proxy {
     pub addr: SocketAddr,
-    cut: Arc<watch::Sender<bool>>,
+    /// How often it was cut and healed: an odd number is a cut.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Proxy {
     pub async fn before(server: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let cut = Arc::new(watch::Sender::new(false));
-        let news = cut.clone();
+        let changes = Arc::new(watch::Sender::new(0));
+        let news = changes.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let news = news.subscribe();
@@ -30,16 +31,16 @@ impl Proxy {
                 });
             }
         });
-        Proxy { addr, cut }
+        Proxy { addr, changes }
     }
 
     /// Carries nothing more, and tells nobody.
     pub fn cut(&self) {
-        self.cut.send_replace(true);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     pub fn heal(&self) {
-        self.cut.send_replace(false);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     pub fn address(&self) -> String {
@@ -50,16 +51,18 @@ impl Proxy {
 async fn carry(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut cut: watch::Receiver<bool>,
+    mut changes: watch::Receiver<u64>,
 ) {
+    let begin = *changes.borrow();
     let mut bytes = [0; 4096];
     loop {
         let Ok(read @ 1..) = from.read(&mut bytes).await else {
             return;
         };
-        if *cut.borrow() {
-            // What comes meanwhile is lost, and its connection with it once there is a network again.
-            let _ = cut.wait_for(|cut| !cut).await;
+        let now = *changes.borrow();
+        if now != begin || now % 2 == 1 {
+            // What was on its way in a cut is lost, and its connection once there is a network again.
+            let _ = changes.wait_for(|changes| changes % 2 == 0).await;
             return;
         }
         if to.write_all(&bytes[..read]).await.is_err() {
