@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // pause is a growing pause between tries, with jitter.
@@ -84,4 +87,42 @@ func invoke[S, Req, Res any](
 		return err
 	})
 	return answer, err
+}
+
+// follow reads a stream of the server's, and opens it again when it breaks, until take says no, or
+// ctx ends or the stream is refused, which failed is told.
+func follow[M any](
+	ctx context.Context,
+	c *Client,
+	open func(context.Context, *grpc.ClientConn) (grpc.ServerStreamingClient[M], error),
+	take func(*M) bool,
+	failed func(error),
+) {
+	ctx, cancel := joined(ctx, c.done)
+	defer cancel()
+	enough := false
+	err := c.again(ctx, func(conn *grpc.ClientConn) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := open(ctx, conn)
+		if err != nil {
+			return err
+		}
+		for {
+			message, err := stream.Recv()
+			if err == io.EOF {
+				return status.Error(codes.Unavailable, "the stream ended")
+			}
+			if err != nil {
+				return err
+			}
+			if !take(message) {
+				enough = true
+				return nil
+			}
+		}
+	})
+	if err != nil && !enough {
+		failed(err)
+	}
 }

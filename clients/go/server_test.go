@@ -216,6 +216,10 @@ func startProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return proxyOn(t, listener, target)
+}
+
+func proxyOn(t testing.TB, listener net.Listener, target string) *proxy {
 	p := &proxy{listener: listener, target: target, conns: map[net.Conn]struct{}{}}
 	p.healed = sync.NewCond(&p.mu)
 	go p.accept()
