@@ -65,6 +65,7 @@ func Dial(ctx context.Context, address string, options ...Option) (*Client, erro
 		owner:       ownerDefault(),
 		dialTimeout: dialTimeoutDefault,
 		patience:    patienceDefault,
+		clock:       newClock(),
 	}
 	target, secure, err := readAddress(address)
 	if err != nil {
@@ -75,9 +76,6 @@ func Dial(ctx context.Context, address string, options ...Option) (*Client, erro
 	}
 	for _, option := range options {
 		option(&s)
-	}
-	if s.clock == nil {
-		s.clock = newClock()
 	}
 	c := &Client{
 		settings: s,

@@ -25,7 +25,8 @@ type settings struct {
 	owner       string
 	dialTimeout time.Duration
 	patience    time.Duration
-	clock       clock
+	// clock is the system's, but for tests.
+	clock clock
 }
 
 // Option is a setting of a client.
@@ -68,11 +69,6 @@ func WithDialTimeout(timeout time.Duration) Option {
 // context has no deadline; 30 s unless said. It does not bound waits in line.
 func WithPatience(patience time.Duration) Option {
 	return func(s *settings) { s.patience = patience }
-}
-
-// withClock is for tests.
-func withClock(clock clock) Option {
-	return func(s *settings) { s.clock = clock }
 }
 
 // span is a duration as the schema has it.
