@@ -1,6 +1,7 @@
 //! Figures 11 to 13: queues beside the unary echo, over streams, and with many items.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use holdfast::proto::v1::consume_request::Message;
@@ -12,6 +13,7 @@ use holdfast::proto::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::process::{Echo, Server};
@@ -131,8 +133,8 @@ async fn produce(mut queues: Queues) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Takes items and acknowledges each, until so many acknowledgements are durable.
-async fn consume(mut queues: Queues) -> Result<(), Failed> {
+/// Takes items and acknowledges each, until all consumers' acknowledgements together are durable.
+async fn consume(mut queues: Queues, settled: Arc<Settled>) -> Result<(), Failed> {
     let (sender, requests) = mpsc::channel(WINDOW);
     let open = Message::Open(ConsumeOpen {
         queue: "stream".to_owned(),
@@ -145,25 +147,39 @@ async fn consume(mut queues: Queues) -> Result<(), Failed> {
     sender.send(message(open)).await?;
     let news = queues.consume(ReceiverStream::new(requests)).await?;
     let mut news = news.into_inner();
-    let (mut taken, mut settled) = (0, 0);
-    while settled < ITEMS {
-        match news.message().await?.and_then(|news| news.event) {
-            Some(Event::Item(item)) if taken < ITEMS => {
-                taken += 1;
+    loop {
+        let news = tokio::select! {
+            news = news.message() => news?,
+            () = settled.all.cancelled() => return Ok(()),
+        };
+        match news.and_then(|news| news.event) {
+            Some(Event::Item(item)) => {
                 let receipts = vec![item.receipt];
                 let acknowledge = Message::Acknowledge(ConsumeAcknowledge { receipts });
                 sender.send(message(acknowledge)).await?;
             }
-            // Another consumer's share: it goes back when this stream ends.
-            Some(Event::Item(_)) => {}
             Some(Event::Settled(done)) => match done.error {
-                None => settled += 1,
+                None => settled.one(),
                 Some(error) => return Err(format!("not acknowledged: {error:?}").into()),
             },
             None => return Err("the stream ended".into()),
         }
     }
-    Ok(())
+}
+
+/// How many acknowledgements are durable.
+#[derive(Default)]
+struct Settled {
+    count: AtomicUsize,
+    all: CancellationToken,
+}
+
+impl Settled {
+    fn one(&self) {
+        if self.count.fetch_add(1, Ordering::Relaxed) + 1 == STREAMS * ITEMS {
+            self.all.cancel();
+        }
+    }
 }
 
 /// Figure 12: items put in line, delivered and acknowledged, all at once.
@@ -177,6 +193,7 @@ pub async fn streams(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
             producers.push(QueueServiceClient::new(server.connect().await?));
             consumers.push(QueueServiceClient::new(server.connect().await?));
         }
+        let settled = Arc::new(Settled::default());
         let began = Instant::now();
         let mut tasks: Vec<_> = producers
             .into_iter()
@@ -185,7 +202,7 @@ pub async fn streams(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
         tasks.extend(
             consumers
                 .into_iter()
-                .map(|queues| tokio::spawn(consume(queues))),
+                .map(|queues| tokio::spawn(consume(queues, settled.clone()))),
         );
         for task in tasks {
             task.await??;
@@ -211,12 +228,12 @@ pub async fn long_queues(table: &mut Table) -> Result<(), Failed> {
         let server = Server::start(dir.path()).await?;
         let queues = QueueServiceClient::new(server.connect().await?);
         let filled = queues.clone();
-        let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let next = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..IN_FLIGHT)
             .map(|_| {
                 let (mut queues, next) = (filled.clone(), next.clone());
                 tokio::spawn(async move {
-                    while next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < length {
+                    while next.fetch_add(1, Ordering::Relaxed) < length {
                         queues.enqueue(enqueue("long")).await?;
                     }
                     Ok::<(), Failed>(())
