@@ -13,6 +13,7 @@ run: ## Runs the server on its embedded store
 test: tools ## Runs all tests; installs what they need first
 	HOLDFAST_SERVER=$(CURDIR)/target/debug/holdfast cargo test --workspace --all-features --no-fail-fast
 	clients/python/test
+	clients/go/test
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build
@@ -26,6 +27,7 @@ check: tools ## Checks everything and changes nothing
 	scripts/check-words
 	scripts/check-generated
 	scripts/check-generated-python
+	scripts/check-generated-go
 
 fix: tools ## Mends what can be mended
 	cargo fmt --all

@@ -36,7 +36,8 @@ type Callback struct {
 	// What to sign with: `whsec_` and the base64 of 24 to 64 bytes; empty: the namespace's own secret,
 	// which GetWebhookSecret tells.
 	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
-	// How long the receiver has to take its turn, from when it came: 1 s to 1 h; absent: 1 min.
+	// How long the receiver has to take its turn, from when it came: 1 s to 1 h; absent: 1 min. For
+	// locks only: of a ticket its own accept timeout counts.
 	AcceptTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=accept_timeout,json=acceptTimeout,proto3" json:"accept_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

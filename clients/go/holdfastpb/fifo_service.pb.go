@@ -303,7 +303,10 @@ type Ticket struct {
 	// When it was made, by the server's wall clock.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Since when it has been in its state, by the server's wall clock.
-	StateTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=state_time,json=stateTime,proto3" json:"state_time,omitempty"`
+	StateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=state_time,json=stateTime,proto3" json:"state_time,omitempty"`
+	// Of a ticket with a callback whose turn is not over: the id of the webhook, for WebhookService.
+	// Empty otherwise. Answers about other people's tickets have it for the role admin only.
+	Webhook       string `protobuf:"bytes,13,opt,name=webhook,proto3" json:"webhook,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +423,13 @@ func (x *Ticket) GetStateTime() *timestamppb.Timestamp {
 		return x.StateTime
 	}
 	return nil
+}
+
+func (x *Ticket) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
 }
 
 // CreateFifoRequest says which FIFO to make.
@@ -884,7 +894,10 @@ type CreateTicketRequest struct {
 	// What the owner says of itself; at most 32 entries and 4,096 bytes.
 	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Makes a retry safe, 1 to 128 bytes; empty: none.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whom to call when it is the ticket's turn; absent: nobody. It must have no `accept_timeout`: the
+	// ticket's own counts.
+	Callback      *Callback `protobuf:"bytes,6,opt,name=callback,proto3" json:"callback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +965,13 @@ func (x *CreateTicketRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreateTicketRequest) GetCallback() *Callback {
+	if x != nil {
+		return x.Callback
+	}
+	return nil
 }
 
 // CreateTicketResponse has the new ticket.
@@ -1743,7 +1763,7 @@ var File_holdfast_v1_fifo_service_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_fifo_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eholdfast/v1/fifo_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n" +
+	"\x1eholdfast/v1/fifo_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aholdfast/v1/callback.proto\"\x9b\x01\n" +
 	"\bTimeouts\x12-\n" +
 	"\x04wait\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x121\n" +
 	"\x06accept\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06accept\x12-\n" +
@@ -1760,7 +1780,7 @@ const file_holdfast_v1_fifo_service_proto_rawDesc = "" +
 	"\rserving_count\x18\b \x01(\rR\fservingCount\x12#\n" +
 	"\rwaiting_count\x18\t \x01(\rR\fwaitingCount\x126\n" +
 	"\tmean_turn\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\bmeanTurn\"\xbe\x04\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\bmeanTurn\"\xd8\x04\n" +
 	"\x06Ticket\x12\x12\n" +
 	"\x04fifo\x18\x01 \x01(\tR\x04fifo\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
@@ -1777,7 +1797,8 @@ const file_holdfast_v1_fifo_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x129\n" +
 	"\n" +
-	"state_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\x1a;\n" +
+	"state_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\x12\x18\n" +
+	"\awebhook\x18\r \x01(\tR\awebhook\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x02\n" +
@@ -1808,14 +1829,15 @@ const file_holdfast_v1_fifo_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\".\n" +
 	"\x12DeleteFifoResponse\x12\x18\n" +
-	"\atickets\x18\x01 \x01(\rR\atickets\"\x9c\x02\n" +
+	"\atickets\x18\x01 \x01(\rR\atickets\"\xcf\x02\n" +
 	"\x13CreateTicketRequest\x12\x12\n" +
 	"\x04fifo\x18\x01 \x01(\tR\x04fifo\x123\n" +
 	"\toverrides\x18\x02 \x01(\v2\x15.holdfast.v1.TimeoutsR\toverrides\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12J\n" +
 	"\bmetadata\x18\x04 \x03(\v2..holdfast.v1.CreateTicketRequest.MetadataEntryR\bmetadata\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x1a;\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x121\n" +
+	"\bcallback\x18\x06 \x01(\v2\x15.holdfast.v1.CallbackR\bcallback\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +
@@ -1933,6 +1955,7 @@ var file_holdfast_v1_fifo_service_proto_goTypes = []any{
 	nil,                            // 28: holdfast.v1.CreateTicketRequest.MetadataEntry
 	(*durationpb.Duration)(nil),    // 29: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil),  // 30: google.protobuf.Timestamp
+	(*Callback)(nil),               // 31: holdfast.v1.Callback
 }
 var file_holdfast_v1_fifo_service_proto_depIdxs = []int32{
 	29, // 0: holdfast.v1.Timeouts.wait:type_name -> google.protobuf.Duration
@@ -1957,42 +1980,43 @@ var file_holdfast_v1_fifo_service_proto_depIdxs = []int32{
 	2,  // 19: holdfast.v1.ListFifosResponse.fifos:type_name -> holdfast.v1.Fifo
 	1,  // 20: holdfast.v1.CreateTicketRequest.overrides:type_name -> holdfast.v1.Timeouts
 	28, // 21: holdfast.v1.CreateTicketRequest.metadata:type_name -> holdfast.v1.CreateTicketRequest.MetadataEntry
-	3,  // 22: holdfast.v1.CreateTicketResponse.ticket:type_name -> holdfast.v1.Ticket
-	3,  // 23: holdfast.v1.GetTicketResponse.ticket:type_name -> holdfast.v1.Ticket
-	3,  // 24: holdfast.v1.ListTicketsResponse.tickets:type_name -> holdfast.v1.Ticket
-	29, // 25: holdfast.v1.WaitTicketRequest.wait:type_name -> google.protobuf.Duration
-	20, // 26: holdfast.v1.WaitTicketResponse.in_line:type_name -> holdfast.v1.InLine
-	3,  // 27: holdfast.v1.WaitTicketResponse.ready:type_name -> holdfast.v1.Ticket
-	29, // 28: holdfast.v1.InLine.time_to_go:type_name -> google.protobuf.Duration
-	29, // 29: holdfast.v1.ExtendTicketRequest.done:type_name -> google.protobuf.Duration
-	3,  // 30: holdfast.v1.ExtendTicketResponse.ticket:type_name -> holdfast.v1.Ticket
-	4,  // 31: holdfast.v1.FifoService.CreateFifo:input_type -> holdfast.v1.CreateFifoRequest
-	6,  // 32: holdfast.v1.FifoService.GetFifo:input_type -> holdfast.v1.GetFifoRequest
-	8,  // 33: holdfast.v1.FifoService.ListFifos:input_type -> holdfast.v1.ListFifosRequest
-	10, // 34: holdfast.v1.FifoService.DeleteFifo:input_type -> holdfast.v1.DeleteFifoRequest
-	12, // 35: holdfast.v1.FifoService.CreateTicket:input_type -> holdfast.v1.CreateTicketRequest
-	14, // 36: holdfast.v1.FifoService.GetTicket:input_type -> holdfast.v1.GetTicketRequest
-	16, // 37: holdfast.v1.FifoService.ListTickets:input_type -> holdfast.v1.ListTicketsRequest
-	18, // 38: holdfast.v1.FifoService.WaitTicket:input_type -> holdfast.v1.WaitTicketRequest
-	21, // 39: holdfast.v1.FifoService.ExtendTicket:input_type -> holdfast.v1.ExtendTicketRequest
-	23, // 40: holdfast.v1.FifoService.CompleteTicket:input_type -> holdfast.v1.CompleteTicketRequest
-	25, // 41: holdfast.v1.FifoService.CancelTicket:input_type -> holdfast.v1.CancelTicketRequest
-	5,  // 42: holdfast.v1.FifoService.CreateFifo:output_type -> holdfast.v1.CreateFifoResponse
-	7,  // 43: holdfast.v1.FifoService.GetFifo:output_type -> holdfast.v1.GetFifoResponse
-	9,  // 44: holdfast.v1.FifoService.ListFifos:output_type -> holdfast.v1.ListFifosResponse
-	11, // 45: holdfast.v1.FifoService.DeleteFifo:output_type -> holdfast.v1.DeleteFifoResponse
-	13, // 46: holdfast.v1.FifoService.CreateTicket:output_type -> holdfast.v1.CreateTicketResponse
-	15, // 47: holdfast.v1.FifoService.GetTicket:output_type -> holdfast.v1.GetTicketResponse
-	17, // 48: holdfast.v1.FifoService.ListTickets:output_type -> holdfast.v1.ListTicketsResponse
-	19, // 49: holdfast.v1.FifoService.WaitTicket:output_type -> holdfast.v1.WaitTicketResponse
-	22, // 50: holdfast.v1.FifoService.ExtendTicket:output_type -> holdfast.v1.ExtendTicketResponse
-	24, // 51: holdfast.v1.FifoService.CompleteTicket:output_type -> holdfast.v1.CompleteTicketResponse
-	26, // 52: holdfast.v1.FifoService.CancelTicket:output_type -> holdfast.v1.CancelTicketResponse
-	42, // [42:53] is the sub-list for method output_type
-	31, // [31:42] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	31, // 22: holdfast.v1.CreateTicketRequest.callback:type_name -> holdfast.v1.Callback
+	3,  // 23: holdfast.v1.CreateTicketResponse.ticket:type_name -> holdfast.v1.Ticket
+	3,  // 24: holdfast.v1.GetTicketResponse.ticket:type_name -> holdfast.v1.Ticket
+	3,  // 25: holdfast.v1.ListTicketsResponse.tickets:type_name -> holdfast.v1.Ticket
+	29, // 26: holdfast.v1.WaitTicketRequest.wait:type_name -> google.protobuf.Duration
+	20, // 27: holdfast.v1.WaitTicketResponse.in_line:type_name -> holdfast.v1.InLine
+	3,  // 28: holdfast.v1.WaitTicketResponse.ready:type_name -> holdfast.v1.Ticket
+	29, // 29: holdfast.v1.InLine.time_to_go:type_name -> google.protobuf.Duration
+	29, // 30: holdfast.v1.ExtendTicketRequest.done:type_name -> google.protobuf.Duration
+	3,  // 31: holdfast.v1.ExtendTicketResponse.ticket:type_name -> holdfast.v1.Ticket
+	4,  // 32: holdfast.v1.FifoService.CreateFifo:input_type -> holdfast.v1.CreateFifoRequest
+	6,  // 33: holdfast.v1.FifoService.GetFifo:input_type -> holdfast.v1.GetFifoRequest
+	8,  // 34: holdfast.v1.FifoService.ListFifos:input_type -> holdfast.v1.ListFifosRequest
+	10, // 35: holdfast.v1.FifoService.DeleteFifo:input_type -> holdfast.v1.DeleteFifoRequest
+	12, // 36: holdfast.v1.FifoService.CreateTicket:input_type -> holdfast.v1.CreateTicketRequest
+	14, // 37: holdfast.v1.FifoService.GetTicket:input_type -> holdfast.v1.GetTicketRequest
+	16, // 38: holdfast.v1.FifoService.ListTickets:input_type -> holdfast.v1.ListTicketsRequest
+	18, // 39: holdfast.v1.FifoService.WaitTicket:input_type -> holdfast.v1.WaitTicketRequest
+	21, // 40: holdfast.v1.FifoService.ExtendTicket:input_type -> holdfast.v1.ExtendTicketRequest
+	23, // 41: holdfast.v1.FifoService.CompleteTicket:input_type -> holdfast.v1.CompleteTicketRequest
+	25, // 42: holdfast.v1.FifoService.CancelTicket:input_type -> holdfast.v1.CancelTicketRequest
+	5,  // 43: holdfast.v1.FifoService.CreateFifo:output_type -> holdfast.v1.CreateFifoResponse
+	7,  // 44: holdfast.v1.FifoService.GetFifo:output_type -> holdfast.v1.GetFifoResponse
+	9,  // 45: holdfast.v1.FifoService.ListFifos:output_type -> holdfast.v1.ListFifosResponse
+	11, // 46: holdfast.v1.FifoService.DeleteFifo:output_type -> holdfast.v1.DeleteFifoResponse
+	13, // 47: holdfast.v1.FifoService.CreateTicket:output_type -> holdfast.v1.CreateTicketResponse
+	15, // 48: holdfast.v1.FifoService.GetTicket:output_type -> holdfast.v1.GetTicketResponse
+	17, // 49: holdfast.v1.FifoService.ListTickets:output_type -> holdfast.v1.ListTicketsResponse
+	19, // 50: holdfast.v1.FifoService.WaitTicket:output_type -> holdfast.v1.WaitTicketResponse
+	22, // 51: holdfast.v1.FifoService.ExtendTicket:output_type -> holdfast.v1.ExtendTicketResponse
+	24, // 52: holdfast.v1.FifoService.CompleteTicket:output_type -> holdfast.v1.CompleteTicketResponse
+	26, // 53: holdfast.v1.FifoService.CancelTicket:output_type -> holdfast.v1.CancelTicketResponse
+	43, // [43:54] is the sub-list for method output_type
+	32, // [32:43] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_fifo_service_proto_init() }
@@ -2000,6 +2024,7 @@ func file_holdfast_v1_fifo_service_proto_init() {
 	if File_holdfast_v1_fifo_service_proto != nil {
 		return
 	}
+	file_holdfast_v1_callback_proto_init()
 	file_holdfast_v1_fifo_service_proto_msgTypes[18].OneofWrappers = []any{
 		(*WaitTicketResponse_InLine)(nil),
 		(*WaitTicketResponse_Ready)(nil),

@@ -62,6 +62,11 @@ type FifoServiceClient interface {
 	// DeleteFifo ends a FIFO with all its tickets; who waits for one is told. Wants the role admin.
 	DeleteFifo(ctx context.Context, in *DeleteFifoRequest, opts ...grpc.CallOption) (*DeleteFifoResponse, error)
 	// CreateTicket takes a place at the end of the line.
+	//
+	// With a `callback` the turn is posted there when it comes, with the type `ticket.ready`: an answer
+	// of 2xx accepts the turn, 410 lets the ticket lapse, and so does a receiver that has not answered
+	// within the ticket's accept timeout. WaitTicket accepts the turn as well; then nothing is posted
+	// any more.
 	CreateTicket(ctx context.Context, in *CreateTicketRequest, opts ...grpc.CallOption) (*CreateTicketResponse, error)
 	// GetTicket reads a ticket.
 	GetTicket(ctx context.Context, in *GetTicketRequest, opts ...grpc.CallOption) (*GetTicketResponse, error)
@@ -247,6 +252,11 @@ type FifoServiceServer interface {
 	// DeleteFifo ends a FIFO with all its tickets; who waits for one is told. Wants the role admin.
 	DeleteFifo(context.Context, *DeleteFifoRequest) (*DeleteFifoResponse, error)
 	// CreateTicket takes a place at the end of the line.
+	//
+	// With a `callback` the turn is posted there when it comes, with the type `ticket.ready`: an answer
+	// of 2xx accepts the turn, 410 lets the ticket lapse, and so does a receiver that has not answered
+	// within the ticket's accept timeout. WaitTicket accepts the turn as well; then nothing is posted
+	// any more.
 	CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error)
 	// GetTicket reads a ticket.
 	GetTicket(context.Context, *GetTicketRequest) (*GetTicketResponse, error)

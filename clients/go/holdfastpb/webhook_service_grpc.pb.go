@@ -30,7 +30,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-// with a `callback` makes one.
+// or CreateTicket with a `callback` makes one.
 //
 // A webhook's id is what proves the right to read it and to give it up: treat it as a password.
 type WebhookServiceClient interface {
@@ -106,7 +106,7 @@ func (c *webhookServiceClient) GetWebhookSecret(ctx context.Context, in *GetWebh
 // for forward compatibility.
 //
 // WebhookService tells of webhooks: places in line whose turn is told by a call back. AcquireLock
-// with a `callback` makes one.
+// or CreateTicket with a `callback` makes one.
 //
 // A webhook's id is what proves the right to read it and to give it up: treat it as a password.
 type WebhookServiceServer interface {
