@@ -176,6 +176,7 @@ impl Fifo {
             owner: owner.unwrap_or_else(|| shared.config.owner.clone()),
             metadata: options.metadata,
             request_id: convert::request_id(),
+            callback: None,
         };
         let answer = shared
             .call(Duration::ZERO, |channel| {
