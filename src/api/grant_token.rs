@@ -92,7 +92,7 @@ impl Receipts {
 }
 
 /// A MAC under the server key for one purpose: what it gives for one must not do for another.
-fn keyed(server_key: &[u8; 32], purpose: &[u8]) -> Hmac<Sha256> {
+pub(super) fn keyed(server_key: &[u8; 32], purpose: &[u8]) -> Hmac<Sha256> {
     // HMAC pads a key that is shorter than a block with zeros; so the result is the standard one.
     let mut block = [0; 64];
     block[..server_key.len()].copy_from_slice(server_key);

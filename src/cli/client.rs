@@ -86,6 +86,13 @@ pub struct ConnectArgs {
     pub json: bool,
 }
 
+impl ConnectArgs {
+    /// How answers are told.
+    pub fn output(&self) -> Output {
+        Output { json: self.json }
+    }
+}
+
 /// Runs a client command to its end and tells why it failed, if it did.
 pub fn execute(
     output: Output,

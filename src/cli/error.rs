@@ -7,6 +7,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -168,6 +169,12 @@ impl CliError {
             field: Some(error.field).filter(|field| !field.is_empty()),
             ..CliError::new(reason.copied().unwrap_or(Reason::Internal), error.message)
         }
+    }
+
+    /// When the call may be tried again; `None`: it would not help, or come after `until`.
+    pub fn retry_at(&self, until: Option<Instant>) -> Option<Instant> {
+        let at = Instant::now().checked_add(self.reason.retry_after()?)?;
+        until.is_none_or(|until| at < until).then_some(at)
     }
 
     /// Says in front where it happened.

@@ -293,9 +293,7 @@ struct CancelArgs {
 impl FifoArgs {
     /// In what form to answer.
     pub fn output(&self) -> Output {
-        Output {
-            json: self.connect.json,
-        }
+        self.connect.output()
     }
 
     /// Asks the server and prints its answer.

@@ -95,11 +95,7 @@ impl Waiting<'_> {
                     if error.reason == Reason::TurnTimedOut
                         && matches!(wait, Some(Wait::Forever)) => {}
                 Err(error) => {
-                    let pause = error.reason.retry_after();
-                    let retry_at = pause
-                        .and_then(|pause| Instant::now().checked_add(pause))
-                        .filter(|at| until.is_none_or(|until| *at < until));
-                    let Some(retry_at) = retry_at else {
+                    let Some(retry_at) = error.retry_at(until) else {
                         return Err(error);
                     };
                     self.progress.show(&Retrying {

@@ -173,9 +173,7 @@ struct ListArgs {
 impl LeaseArgs {
     /// In what form to answer.
     pub fn output(&self) -> Output {
-        Output {
-            json: self.connect.json,
-        }
+        self.connect.output()
     }
 
     /// Asks the server and prints its answer.

@@ -197,9 +197,7 @@ struct ReserveArgs {
 impl LockArgs {
     /// In what form to answer.
     pub fn output(&self) -> Output {
-        Output {
-            json: self.connect.json,
-        }
+        self.connect.output()
     }
 
     /// Asks the server and prints its answer.

@@ -141,9 +141,7 @@ struct WatchArgs {
 impl ValueArgs {
     /// In what form to answer.
     pub fn output(&self) -> Output {
-        Output {
-            json: self.connect.json,
-        }
+        self.connect.output()
     }
 
     /// Asks the server and prints its answer.

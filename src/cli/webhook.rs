@@ -99,9 +99,7 @@ impl IdArgs {
 impl WebhookArgs {
     /// In what form to answer.
     pub fn output(&self) -> Output {
-        Output {
-            json: self.connect.json,
-        }
+        self.connect.output()
     }
 
     /// Asks the server and prints its answer.

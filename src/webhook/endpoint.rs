@@ -7,9 +7,7 @@ use http::Uri;
 use url::{Host, Url};
 
 use crate::core::Invalid;
-
-/// The longest endpoint, in bytes, as given and as sent.
-pub const ENDPOINT_BYTES_MAX: usize = 2048;
+use crate::core::limits::CALLBACK_URL_BYTES_MAX;
 
 /// A URL that a webhook can be sent to: http or https, with a host, without credentials and without
 /// a fragment.
@@ -82,9 +80,9 @@ impl fmt::Debug for Endpoint {
 }
 
 fn check_length(field: &'static str, text: &str) -> Result<(), Invalid> {
-    if text.is_empty() || text.len() > ENDPOINT_BYTES_MAX {
+    if text.is_empty() || text.len() > CALLBACK_URL_BYTES_MAX {
         let expected = format!(
-            "must have 1 to {ENDPOINT_BYTES_MAX} bytes, has {}",
+            "must have 1 to {CALLBACK_URL_BYTES_MAX} bytes, has {}",
             text.len()
         );
         return Err(Invalid::new(field, expected));
@@ -122,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_told_with_the_callers_name_of_the_field() {
-        let long = format!("https://ci.example/{}", "x".repeat(ENDPOINT_BYTES_MAX));
+        let long = format!("https://ci.example/{}", "x".repeat(CALLBACK_URL_BYTES_MAX));
         let grows = format!("https://ci.example/{}", "ü".repeat(500));
         for (text, told) in [
             ("", "1 to 2048 bytes, has 0"),

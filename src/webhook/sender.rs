@@ -11,6 +11,7 @@ use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHO
 use tokio::time::{Instant, timeout_at};
 
 use super::{AddressPolicy, Endpoint, Gate, Resolve, SystemResolver, WebhookSecret, tls};
+use crate::core::limits::ATTEMPT_ERROR_BYTES_MAX;
 use crate::core::{Invalid, WebhookId};
 use crate::tls::system_roots;
 
@@ -30,8 +31,6 @@ const HTTP2_HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How far a receiver may send ahead over HTTP/2, in bytes: the least that the protocol allows to
 /// start with.
 const HTTP2_WINDOW_BYTES: u32 = 64 * 1024 - 1;
-/// The longest text of a failure, in bytes.
-pub const FAILURE_BYTES_MAX: usize = 256;
 
 /// A webhook that is to be sent.
 #[derive(Clone, Debug)]
@@ -58,7 +57,7 @@ pub enum AttemptOutcome {
     Refused,
     /// It may be tried again.
     Failed {
-        /// What happened, in at most [`FAILURE_BYTES_MAX`] bytes.
+        /// What happened, in at most [`ATTEMPT_ERROR_BYTES_MAX`] bytes.
         reason: String,
         /// The status, where there was an answer.
         status: Option<u16>,
@@ -235,7 +234,7 @@ async fn read_some(mut answer: reqwest::Response) {
 }
 
 fn failed(mut reason: String) -> AttemptOutcome {
-    reason.truncate(reason.floor_char_boundary(FAILURE_BYTES_MAX));
+    reason.truncate(reason.floor_char_boundary(ATTEMPT_ERROR_BYTES_MAX));
     AttemptOutcome::Failed {
         reason,
         status: None,
@@ -293,7 +292,9 @@ mod tests {
     #[test]
     fn a_failure_is_told_in_bounded_length() {
         match failed("ü".repeat(1000)) {
-            AttemptOutcome::Failed { reason, .. } => assert_eq!(reason.len(), FAILURE_BYTES_MAX),
+            AttemptOutcome::Failed { reason, .. } => {
+                assert_eq!(reason.len(), ATTEMPT_ERROR_BYTES_MAX)
+            }
             other => panic!("{other:?}"),
         }
     }

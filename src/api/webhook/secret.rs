@@ -1,9 +1,10 @@
 //! The secrets of namespaces: what their webhooks are signed with unless the subscriber brought a
 //! secret of its own. They are made from the server key, so that none is stored.
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::api::grant_token::keyed;
 use crate::core::Namespace;
 use crate::webhook::WebhookSecret;
 
@@ -14,11 +15,7 @@ pub struct WebhookSecrets(Hmac<Sha256>);
 impl WebhookSecrets {
     /// Under this server key.
     pub fn new(server_key: &[u8; 32]) -> WebhookSecrets {
-        let mut block = [0; 64];
-        block[..server_key.len()].copy_from_slice(server_key);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        mac.update(b"webhook\0");
-        WebhookSecrets(mac)
+        WebhookSecrets(keyed(server_key, b"webhook\0"))
     }
 
     /// The secret of a namespace: always the same.

@@ -50,6 +50,36 @@ pub(super) struct Under {
     pub(super) request_id: Option<RequestId>,
 }
 
+/// How a consumer ends a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Acknowledge,
+    Return,
+}
+
+impl End {
+    fn kind(self) -> Kind {
+        match self {
+            End::Acknowledge => Kind::Acknowledge,
+            End::Return => Kind::Return,
+        }
+    }
+
+    fn done(self) -> Done {
+        match self {
+            End::Acknowledge => Done::Acknowledged,
+            End::Return => Done::Returned,
+        }
+    }
+
+    fn answer(self) -> Answer {
+        Answer::Queue(match self {
+            End::Acknowledge => QueueAnswer::Acknowledged,
+            End::Return => QueueAnswer::Returned,
+        })
+    }
+}
+
 impl Item {
     fn part(&self) -> Part {
         match self.stage {
@@ -160,21 +190,21 @@ impl State {
         self.settle_queue(queue, out);
     }
 
-    pub(super) fn acknowledge(
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn end_delivery(
         &mut self,
         call: CallId,
         space: SpaceIx,
         name: QueueName,
         delivery: Delivery,
+        end: End,
         request_id: Option<RequestId>,
         out: &mut Out,
     ) {
         let asked = (&name, delivery);
-        let request = match self.recall(call, space, request_id, Kind::Acknowledge, asked, out) {
+        let request = match self.recall(call, space, request_id, end.kind(), asked, out) {
             Recall::New(request) => request,
-            Recall::Done(Done::Acknowledged) => {
-                return out.answer(call, Answer::Queue(QueueAnswer::Acknowledged));
-            }
+            Recall::Done(done) if done == end.done() => return out.answer(call, end.answer()),
             _ => return,
         };
         let Some(index) = self.find_delivery(space, &name, delivery) else {
@@ -182,37 +212,12 @@ impl State {
         };
         let queue = self.items[index].queue;
         self.leave_stream(index);
-        self.remove_item(index, out);
-        self.remember(space, request, Done::Acknowledged, out);
-        out.answer(call, Answer::Queue(QueueAnswer::Acknowledged));
-        self.settle_queue(queue, out);
-    }
-
-    pub(super) fn return_item(
-        &mut self,
-        call: CallId,
-        space: SpaceIx,
-        name: QueueName,
-        delivery: Delivery,
-        request_id: Option<RequestId>,
-        out: &mut Out,
-    ) {
-        let asked = (&name, delivery);
-        let request = match self.recall(call, space, request_id, Kind::Return, asked, out) {
-            Recall::New(request) => request,
-            Recall::Done(Done::Returned) => {
-                return out.answer(call, Answer::Queue(QueueAnswer::Returned));
-            }
-            _ => return,
-        };
-        let Some(index) = self.find_delivery(space, &name, delivery) else {
-            return out.refuse(call, Refusal::DeliveryEnded(name));
-        };
-        let queue = self.items[index].queue;
-        self.leave_stream(index);
-        self.put_back(index, out);
-        self.remember(space, request, Done::Returned, out);
-        out.answer(call, Answer::Queue(QueueAnswer::Returned));
+        match end {
+            End::Acknowledge => self.remove_item(index, out),
+            End::Return => self.put_back(index, out),
+        }
+        self.remember(space, request, end.done(), out);
+        out.answer(call, end.answer());
         self.settle_queue(queue, out);
     }
 

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use smallvec::SmallVec;
 
 pub(super) use self::consumer::Consumer;
+use self::item::End;
 pub(super) use self::item::Item;
 pub(super) use self::load::{queue_outcome, read_queue_outcome};
 pub(super) use self::sweep::Swept;
@@ -137,12 +138,18 @@ impl State {
                 queue,
                 delivery,
                 request_id,
-            } => self.acknowledge(call, space, queue, delivery, request_id, out),
+            } => {
+                let end = End::Acknowledge;
+                self.end_delivery(call, space, queue, delivery, end, request_id, out);
+            }
             QueueCommand::Return {
                 queue,
                 delivery,
                 request_id,
-            } => self.return_item(call, space, queue, delivery, request_id, out),
+            } => {
+                let end = End::Return;
+                self.end_delivery(call, space, queue, delivery, end, request_id, out);
+            }
             QueueCommand::Extend {
                 queue,
                 delivery,

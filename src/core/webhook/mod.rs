@@ -386,10 +386,7 @@ impl State {
     }
 
     fn note_attempt(&mut self, index: WebhookIx, mut attempt: Attempt) {
-        let mut end = attempt.error.len().min(ATTEMPT_ERROR_BYTES_MAX);
-        while !attempt.error.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = attempt.error.floor_char_boundary(ATTEMPT_ERROR_BYTES_MAX);
         attempt.error.truncate(end);
         let webhook = &mut self.webhooks.table[index];
         webhook.attempts = webhook.attempts.saturating_add(1);
