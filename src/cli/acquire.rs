@@ -133,6 +133,7 @@ impl AcquireArgs {
             metadata: input::metadata(&self.metadata)?,
             request_id: self.request_id.clone().unwrap_or_default(),
             callback: self.callback.callback()?,
+            release_delay: None,
         })
     }
 }
@@ -246,11 +247,7 @@ impl Waiting<'_> {
                 Err(error)
                     if error.reason == Reason::WaitTimedOut && matches!(wait, Wait::Forever) => {}
                 Err(error) => {
-                    let pause = error.reason.retry_after();
-                    let retry_at = pause
-                        .and_then(|pause| Instant::now().checked_add(pause))
-                        .filter(|at| until.is_none_or(|until| *at < until));
-                    let Some(retry_at) = retry_at else {
+                    let Some(retry_at) = error.retry_at(until) else {
                         return Err(error);
                     };
                     self.progress.show(&Retrying {
@@ -365,6 +362,7 @@ fn subscription(request: &AcquireLockRequest) -> SubscribeAndGrabRequest {
         owner: request.owner,
         metadata: request.metadata,
         request_id: request.request_id,
+        release_delay: request.release_delay,
     }
 }
 

@@ -135,6 +135,7 @@ async fn an_acquire_out_of_bounds_is_refused_by_every_way_to_ask() {
             owner: request.owner.clone(),
             metadata: request.metadata.clone(),
             request_id: request.request_id.clone(),
+            release_delay: request.release_delay,
         };
         let streamed = soon(locks.subscribe_and_grab(subscribe)).await.unwrap_err();
         assert_names(&streamed, field);

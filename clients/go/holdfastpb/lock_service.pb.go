@@ -86,6 +86,8 @@ const (
 	LockState_LOCK_STATE_FREE LockState = 1
 	// LOCK_STATE_HELD has at least one holder.
 	LockState_LOCK_STATE_HELD LockState = 2
+	// LOCK_STATE_HELD_BACK has no holder, but the last one lost it and its release delay has not passed.
+	LockState_LOCK_STATE_HELD_BACK LockState = 3
 )
 
 // Enum value maps for LockState.
@@ -94,11 +96,13 @@ var (
 		0: "LOCK_STATE_UNSPECIFIED",
 		1: "LOCK_STATE_FREE",
 		2: "LOCK_STATE_HELD",
+		3: "LOCK_STATE_HELD_BACK",
 	}
 	LockState_value = map[string]int32{
 		"LOCK_STATE_UNSPECIFIED": 0,
 		"LOCK_STATE_FREE":        1,
 		"LOCK_STATE_HELD":        2,
+		"LOCK_STATE_HELD_BACK":   3,
 	}
 )
 
@@ -216,7 +220,10 @@ type Lock struct {
 	// How many callers stand in line.
 	WaiterCount uint32 `protobuf:"varint,5,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
 	// Whether the lock was made by ReserveLock, and so exists while it is free.
-	Reserved      bool `protobuf:"varint,6,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Reserved bool `protobuf:"varint,6,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	// The time until the release delays of holders that lost the lock have passed; absent: nothing holds
+	// it back. Until then a lost hold still counts as one for those who want the lock.
+	HeldBackFor   *durationpb.Duration `protobuf:"bytes,7,opt,name=held_back_for,json=heldBackFor,proto3" json:"held_back_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +298,13 @@ func (x *Lock) GetReserved() bool {
 		return x.Reserved
 	}
 	return false
+}
+
+func (x *Lock) GetHeldBackFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldBackFor
+	}
+	return nil
 }
 
 // Holder is what everyone in the namespace may see of a grant.
@@ -774,7 +788,12 @@ type AcquireLockRequest struct {
 	// is not remembered.
 	RequestId string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Whom to call when the lock is granted, instead of waiting for it here. Not over Attach.
-	Callback      *Callback `protobuf:"bytes,11,opt,name=callback,proto3" json:"callback,omitempty"`
+	Callback *Callback `protobuf:"bytes,11,opt,name=callback,proto3" json:"callback,omitempty"`
+	// How long the lock is held back when the grant is lost, so that its holder's work can be stopped
+	// before the next holder begins: 0 to 1 h; absent: 0. A grant is lost when its lease expires, when an
+	// administrator ends it, or when its webhook is not taken in time. After a release, or when the shared
+	// lease is revoked, the lock goes on at once. Forcing the release once more ends the delay.
+	ReleaseDelay  *durationpb.Duration `protobuf:"bytes,12,opt,name=release_delay,json=releaseDelay,proto3" json:"release_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -899,6 +918,13 @@ func (x *AcquireLockRequest) GetCallback() *Callback {
 	return nil
 }
 
+func (x *AcquireLockRequest) GetReleaseDelay() *durationpb.Duration {
+	if x != nil {
+		return x.ReleaseDelay
+	}
+	return nil
+}
+
 type isAcquireLockRequest_Hold interface {
 	isAcquireLockRequest_Hold()
 }
@@ -1003,7 +1029,9 @@ type SubscribeAndGrabRequest struct {
 	// What the caller says of itself, as in AcquireLockRequest.
 	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Makes a retry safe, as in AcquireLockRequest.
-	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How long the lock is held back when the grant is lost, as in AcquireLockRequest: 0 to 1 h.
+	ReleaseDelay  *durationpb.Duration `protobuf:"bytes,11,opt,name=release_delay,json=releaseDelay,proto3" json:"release_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1119,6 +1147,13 @@ func (x *SubscribeAndGrabRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *SubscribeAndGrabRequest) GetReleaseDelay() *durationpb.Duration {
+	if x != nil {
+		return x.ReleaseDelay
+	}
+	return nil
 }
 
 type isSubscribeAndGrabRequest_Hold interface {
@@ -1537,6 +1572,271 @@ func (x *GetLockResponse) GetLock() *Lock {
 	return nil
 }
 
+// ExplainLockRequest names a lock.
+type ExplainLockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock's name.
+	Lock          string `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainLockRequest) Reset() {
+	*x = ExplainLockRequest{}
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainLockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainLockRequest) ProtoMessage() {}
+
+func (x *ExplainLockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainLockRequest.ProtoReflect.Descriptor instead.
+func (*ExplainLockRequest) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainLockRequest) GetLock() string {
+	if x != nil {
+		return x.Lock
+	}
+	return ""
+}
+
+// ExplainLockResponse tells what stands behind a lock.
+type ExplainLockResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lock.
+	Lock *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	// Who stands in line, in order, the first 100 of them.
+	Waiters []*Waiter `protobuf:"bytes,2,rep,name=waiters,proto3" json:"waiters,omitempty"`
+	// How the last holds ended, the newest first: at most 8, and none from before the server's start.
+	PastHolds     []*PastHold `protobuf:"bytes,3,rep,name=past_holds,json=pastHolds,proto3" json:"past_holds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainLockResponse) Reset() {
+	*x = ExplainLockResponse{}
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainLockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainLockResponse) ProtoMessage() {}
+
+func (x *ExplainLockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainLockResponse.ProtoReflect.Descriptor instead.
+func (*ExplainLockResponse) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExplainLockResponse) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *ExplainLockResponse) GetWaiters() []*Waiter {
+	if x != nil {
+		return x.Waiters
+	}
+	return nil
+}
+
+func (x *ExplainLockResponse) GetPastHolds() []*PastHold {
+	if x != nil {
+		return x.PastHolds
+	}
+	return nil
+}
+
+// Waiter is what everyone in the namespace may see of a place in line.
+type Waiter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many stand before it, plus one: 1 is the next.
+	Position uint32 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	// Who waits, in its own words; empty when it gave none.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Whether it wants the lock alone.
+	Mode LockMode `protobuf:"varint,3,opt,name=mode,proto3,enum=holdfast.v1.LockMode" json:"mode,omitempty"`
+	// Since when it has stood there, by the server's wall clock.
+	WaitStartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=wait_start_time,json=waitStartTime,proto3" json:"wait_start_time,omitempty"`
+	// The time until it gives up.
+	WaitEndsIn *durationpb.Duration `protobuf:"bytes,5,opt,name=wait_ends_in,json=waitEndsIn,proto3" json:"wait_ends_in,omitempty"`
+	// What it said of itself.
+	Metadata      map[string]string `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiter) Reset() {
+	*x = Waiter{}
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiter) ProtoMessage() {}
+
+func (x *Waiter) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
+func (*Waiter) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Waiter) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Waiter) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Waiter) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *Waiter) GetWaitStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WaitStartTime
+	}
+	return nil
+}
+
+func (x *Waiter) GetWaitEndsIn() *durationpb.Duration {
+	if x != nil {
+		return x.WaitEndsIn
+	}
+	return nil
+}
+
+func (x *Waiter) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// PastHold is a hold that has ended.
+type PastHold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant, as it was; without a time to its end. Its metadata is left out where it is over 1 KiB.
+	Holder *Holder `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	// How it ended: any kind but LOCK_EVENT_KIND_GRANTED.
+	Cause LockEventKind `protobuf:"varint,2,opt,name=cause,proto3,enum=holdfast.v1.LockEventKind" json:"cause,omitempty"`
+	// When it ended, by the server's wall clock.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastHold) Reset() {
+	*x = PastHold{}
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastHold) ProtoMessage() {}
+
+func (x *PastHold) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastHold.ProtoReflect.Descriptor instead.
+func (*PastHold) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PastHold) GetHolder() *Holder {
+	if x != nil {
+		return x.Holder
+	}
+	return nil
+}
+
+func (x *PastHold) GetCause() LockEventKind {
+	if x != nil {
+		return x.Cause
+	}
+	return LockEventKind_LOCK_EVENT_KIND_UNSPECIFIED
+}
+
+func (x *PastHold) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
 // ListLocksRequest asks for a page of locks.
 type ListLocksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1552,7 +1852,7 @@ type ListLocksRequest struct {
 
 func (x *ListLocksRequest) Reset() {
 	*x = ListLocksRequest{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[17]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1864,7 @@ func (x *ListLocksRequest) String() string {
 func (*ListLocksRequest) ProtoMessage() {}
 
 func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[17]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1877,7 @@ func (x *ListLocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksRequest.ProtoReflect.Descriptor instead.
 func (*ListLocksRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{17}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListLocksRequest) GetPrefix() string {
@@ -1614,7 +1914,7 @@ type ListLocksResponse struct {
 
 func (x *ListLocksResponse) Reset() {
 	*x = ListLocksResponse{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[18]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1926,7 @@ func (x *ListLocksResponse) String() string {
 func (*ListLocksResponse) ProtoMessage() {}
 
 func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[18]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1939,7 @@ func (x *ListLocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLocksResponse.ProtoReflect.Descriptor instead.
 func (*ListLocksResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{18}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListLocksResponse) GetLocks() []*Lock {
@@ -1667,7 +1967,7 @@ type WatchLockRequest struct {
 
 func (x *WatchLockRequest) Reset() {
 	*x = WatchLockRequest{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[19]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1979,7 @@ func (x *WatchLockRequest) String() string {
 func (*WatchLockRequest) ProtoMessage() {}
 
 func (x *WatchLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[19]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1992,7 @@ func (x *WatchLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchLockRequest.ProtoReflect.Descriptor instead.
 func (*WatchLockRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{19}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchLockRequest) GetLock() string {
@@ -1718,7 +2018,7 @@ type WatchLockResponse struct {
 
 func (x *WatchLockResponse) Reset() {
 	*x = WatchLockResponse{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[20]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +2030,7 @@ func (x *WatchLockResponse) String() string {
 func (*WatchLockResponse) ProtoMessage() {}
 
 func (x *WatchLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[20]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +2043,7 @@ func (x *WatchLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchLockResponse.ProtoReflect.Descriptor instead.
 func (*WatchLockResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{20}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchLockResponse) GetEvent() isWatchLockResponse_Event {
@@ -1794,7 +2094,8 @@ type ForceReleaseLockRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's name.
 	Lock string `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
-	// Only the grant with this fencing token; 0: every grant of the lock.
+	// Only the grant with this fencing token; 0: every grant of the lock. A hold that was lost and holds
+	// the lock back counts as one.
 	FencingToken uint64 `protobuf:"varint,2,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// Makes a retry safe: the same id gets the same answer, for 2 minutes. At most 128 bytes.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -1804,7 +2105,7 @@ type ForceReleaseLockRequest struct {
 
 func (x *ForceReleaseLockRequest) Reset() {
 	*x = ForceReleaseLockRequest{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[21]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +2117,7 @@ func (x *ForceReleaseLockRequest) String() string {
 func (*ForceReleaseLockRequest) ProtoMessage() {}
 
 func (x *ForceReleaseLockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[21]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2130,7 @@ func (x *ForceReleaseLockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseLockRequest.ProtoReflect.Descriptor instead.
 func (*ForceReleaseLockRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{21}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForceReleaseLockRequest) GetLock() string {
@@ -1864,7 +2165,7 @@ type ForceReleaseLockResponse struct {
 
 func (x *ForceReleaseLockResponse) Reset() {
 	*x = ForceReleaseLockResponse{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[22]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +2177,7 @@ func (x *ForceReleaseLockResponse) String() string {
 func (*ForceReleaseLockResponse) ProtoMessage() {}
 
 func (x *ForceReleaseLockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[22]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +2190,7 @@ func (x *ForceReleaseLockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceReleaseLockResponse.ProtoReflect.Descriptor instead.
 func (*ForceReleaseLockResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{22}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForceReleaseLockResponse) GetReleasedCount() uint32 {
@@ -1912,7 +2213,7 @@ type CheckGrantRequest struct {
 
 func (x *CheckGrantRequest) Reset() {
 	*x = CheckGrantRequest{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[23]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2225,7 @@ func (x *CheckGrantRequest) String() string {
 func (*CheckGrantRequest) ProtoMessage() {}
 
 func (x *CheckGrantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[23]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2238,7 @@ func (x *CheckGrantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGrantRequest.ProtoReflect.Descriptor instead.
 func (*CheckGrantRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{23}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CheckGrantRequest) GetLock() string {
@@ -1967,7 +2268,7 @@ type CheckGrantResponse struct {
 
 func (x *CheckGrantResponse) Reset() {
 	*x = CheckGrantResponse{}
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[24]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2280,7 @@ func (x *CheckGrantResponse) String() string {
 func (*CheckGrantResponse) ProtoMessage() {}
 
 func (x *CheckGrantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_lock_service_proto_msgTypes[24]
+	mi := &file_holdfast_v1_lock_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2293,7 @@ func (x *CheckGrantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGrantResponse.ProtoReflect.Descriptor instead.
 func (*CheckGrantResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{24}
+	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CheckGrantResponse) GetCurrent() bool {
@@ -2013,14 +2314,15 @@ var File_holdfast_v1_lock_service_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eholdfast/v1/lock_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aholdfast/v1/callback.proto\"\xd9\x01\n" +
+	"\x1eholdfast/v1/lock_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aholdfast/v1/callback.proto\"\x98\x02\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.holdfast.v1.LockStateR\x05state\x12-\n" +
 	"\aholders\x18\x03 \x03(\v2\x13.holdfast.v1.HolderR\aholders\x12!\n" +
 	"\fholder_count\x18\x04 \x01(\rR\vholderCount\x12!\n" +
 	"\fwaiter_count\x18\x05 \x01(\rR\vwaiterCount\x12\x1a\n" +
-	"\breserved\x18\x06 \x01(\bR\breserved\"\xe3\x02\n" +
+	"\breserved\x18\x06 \x01(\bR\breserved\x12=\n" +
+	"\rheld_back_for\x18\a \x01(\v2\x19.google.protobuf.DurationR\vheldBackFor\"\xe3\x02\n" +
 	"\x06Holder\x12#\n" +
 	"\rfencing_token\x18\x01 \x01(\x04R\ffencingToken\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12)\n" +
@@ -2062,7 +2364,7 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\")\n" +
 	"\x13ReserveLockResponse\x12\x12\n" +
-	"\x04lock\x18\x01 \x01(\tR\x04lock\"\x84\x04\n" +
+	"\x04lock\x18\x01 \x01(\tR\x04lock\"\xc4\x04\n" +
 	"\x12AcquireLockRequest\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12)\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x15.holdfast.v1.LockModeR\x04mode\x12\x1d\n" +
@@ -2077,14 +2379,15 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\n" +
 	" \x01(\tR\trequestId\x121\n" +
-	"\bcallback\x18\v \x01(\v2\x15.holdfast.v1.CallbackR\bcallback\x1a;\n" +
+	"\bcallback\x18\v \x01(\v2\x15.holdfast.v1.CallbackR\bcallback\x12>\n" +
+	"\rrelease_delay\x18\f \x01(\v2\x19.google.protobuf.DurationR\freleaseDelay\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
 	"\x04hold\"Y\n" +
 	"\x13AcquireLockResponse\x12(\n" +
 	"\x05grant\x18\x01 \x01(\v2\x12.holdfast.v1.GrantR\x05grant\x12\x18\n" +
-	"\awebhook\x18\x02 \x01(\tR\awebhook\"\xdb\x03\n" +
+	"\awebhook\x18\x02 \x01(\tR\awebhook\"\x9b\x04\n" +
 	"\x17SubscribeAndGrabRequest\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12)\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x15.holdfast.v1.LockModeR\x04mode\x12\x1d\n" +
@@ -2098,7 +2401,8 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\bmetadata\x18\t \x03(\v22.holdfast.v1.SubscribeAndGrabRequest.MetadataEntryR\bmetadata\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\n" +
-	" \x01(\tR\trequestId\x1a;\n" +
+	" \x01(\tR\trequestId\x12>\n" +
+	"\rrelease_delay\x18\v \x01(\v2\x19.google.protobuf.DurationR\freleaseDelay\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
@@ -2125,7 +2429,29 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\x0eGetLockRequest\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\"8\n" +
 	"\x0fGetLockResponse\x12%\n" +
-	"\x04lock\x18\x01 \x01(\v2\x11.holdfast.v1.LockR\x04lock\"f\n" +
+	"\x04lock\x18\x01 \x01(\v2\x11.holdfast.v1.LockR\x04lock\"(\n" +
+	"\x12ExplainLockRequest\x12\x12\n" +
+	"\x04lock\x18\x01 \x01(\tR\x04lock\"\xa1\x01\n" +
+	"\x13ExplainLockResponse\x12%\n" +
+	"\x04lock\x18\x01 \x01(\v2\x11.holdfast.v1.LockR\x04lock\x12-\n" +
+	"\awaiters\x18\x02 \x03(\v2\x13.holdfast.v1.WaiterR\awaiters\x124\n" +
+	"\n" +
+	"past_holds\x18\x03 \x03(\v2\x15.holdfast.v1.PastHoldR\tpastHolds\"\xe2\x02\n" +
+	"\x06Waiter\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\rR\bposition\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12)\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x15.holdfast.v1.LockModeR\x04mode\x12B\n" +
+	"\x0fwait_start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\rwaitStartTime\x12;\n" +
+	"\fwait_ends_in\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"waitEndsIn\x12=\n" +
+	"\bmetadata\x18\x06 \x03(\v2!.holdfast.v1.Waiter.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
+	"\bPastHold\x12+\n" +
+	"\x06holder\x18\x01 \x01(\v2\x13.holdfast.v1.HolderR\x06holder\x120\n" +
+	"\x05cause\x18\x02 \x01(\x0e2\x1a.holdfast.v1.LockEventKindR\x05cause\x125\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"f\n" +
 	"\x10ListLocksRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
@@ -2157,11 +2483,12 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\bLockMode\x12\x19\n" +
 	"\x15LOCK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13LOCK_MODE_EXCLUSIVE\x10\x01\x12\x14\n" +
-	"\x10LOCK_MODE_SHARED\x10\x02*Q\n" +
+	"\x10LOCK_MODE_SHARED\x10\x02*k\n" +
 	"\tLockState\x12\x1a\n" +
 	"\x16LOCK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLOCK_STATE_FREE\x10\x01\x12\x13\n" +
-	"\x0fLOCK_STATE_HELD\x10\x02*\x8f\x02\n" +
+	"\x0fLOCK_STATE_HELD\x10\x02\x12\x18\n" +
+	"\x14LOCK_STATE_HELD_BACK\x10\x03*\x8f\x02\n" +
 	"\rLockEventKind\x12\x1f\n" +
 	"\x1bLOCK_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LOCK_EVENT_KIND_GRANTED\x10\x01\x12\x1c\n" +
@@ -2170,7 +2497,7 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\x17LOCK_EVENT_KIND_REVOKED\x10\x04\x12\x1a\n" +
 	"\x16LOCK_EVENT_KIND_FORCED\x10\x05\x12$\n" +
 	" LOCK_EVENT_KIND_CALLBACK_REFUSED\x10\x06\x12&\n" +
-	"\"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT\x10\a2\xc2\x06\n" +
+	"\"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT\x10\a2\x94\a\n" +
 	"\vLockService\x12P\n" +
 	"\vReserveLock\x12\x1f.holdfast.v1.ReserveLockRequest\x1a .holdfast.v1.ReserveLockResponse\x12P\n" +
 	"\vAcquireLock\x12\x1f.holdfast.v1.AcquireLockRequest\x1a .holdfast.v1.AcquireLockResponse\x12a\n" +
@@ -2178,7 +2505,8 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\tRenewLock\x12\x1d.holdfast.v1.RenewLockRequest\x1a\x1e.holdfast.v1.RenewLockResponse\x12P\n" +
 	"\vReleaseLock\x12\x1f.holdfast.v1.ReleaseLockRequest\x1a .holdfast.v1.ReleaseLockResponse\x12D\n" +
 	"\aGetLock\x12\x1b.holdfast.v1.GetLockRequest\x1a\x1c.holdfast.v1.GetLockResponse\x12J\n" +
-	"\tListLocks\x12\x1d.holdfast.v1.ListLocksRequest\x1a\x1e.holdfast.v1.ListLocksResponse\x12L\n" +
+	"\tListLocks\x12\x1d.holdfast.v1.ListLocksRequest\x1a\x1e.holdfast.v1.ListLocksResponse\x12P\n" +
+	"\vExplainLock\x12\x1f.holdfast.v1.ExplainLockRequest\x1a .holdfast.v1.ExplainLockResponse\x12L\n" +
 	"\tWatchLock\x12\x1d.holdfast.v1.WatchLockRequest\x1a\x1e.holdfast.v1.WatchLockResponse0\x01\x12_\n" +
 	"\x10ForceReleaseLock\x12$.holdfast.v1.ForceReleaseLockRequest\x1a%.holdfast.v1.ForceReleaseLockResponse\x12M\n" +
 	"\n" +
@@ -2198,7 +2526,7 @@ func file_holdfast_v1_lock_service_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_holdfast_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_holdfast_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_holdfast_v1_lock_service_proto_goTypes = []any{
 	(LockMode)(0),                    // 0: holdfast.v1.LockMode
 	(LockState)(0),                   // 1: holdfast.v1.LockState
@@ -2220,81 +2548,101 @@ var file_holdfast_v1_lock_service_proto_goTypes = []any{
 	(*ReleaseLockResponse)(nil),      // 17: holdfast.v1.ReleaseLockResponse
 	(*GetLockRequest)(nil),           // 18: holdfast.v1.GetLockRequest
 	(*GetLockResponse)(nil),          // 19: holdfast.v1.GetLockResponse
-	(*ListLocksRequest)(nil),         // 20: holdfast.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),        // 21: holdfast.v1.ListLocksResponse
-	(*WatchLockRequest)(nil),         // 22: holdfast.v1.WatchLockRequest
-	(*WatchLockResponse)(nil),        // 23: holdfast.v1.WatchLockResponse
-	(*ForceReleaseLockRequest)(nil),  // 24: holdfast.v1.ForceReleaseLockRequest
-	(*ForceReleaseLockResponse)(nil), // 25: holdfast.v1.ForceReleaseLockResponse
-	(*CheckGrantRequest)(nil),        // 26: holdfast.v1.CheckGrantRequest
-	(*CheckGrantResponse)(nil),       // 27: holdfast.v1.CheckGrantResponse
-	nil,                              // 28: holdfast.v1.Holder.MetadataEntry
-	nil,                              // 29: holdfast.v1.Grant.MetadataEntry
-	nil,                              // 30: holdfast.v1.AcquireLockRequest.MetadataEntry
-	nil,                              // 31: holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
-	(*timestamppb.Timestamp)(nil),    // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 33: google.protobuf.Duration
-	(*Callback)(nil),                 // 34: holdfast.v1.Callback
+	(*ExplainLockRequest)(nil),       // 20: holdfast.v1.ExplainLockRequest
+	(*ExplainLockResponse)(nil),      // 21: holdfast.v1.ExplainLockResponse
+	(*Waiter)(nil),                   // 22: holdfast.v1.Waiter
+	(*PastHold)(nil),                 // 23: holdfast.v1.PastHold
+	(*ListLocksRequest)(nil),         // 24: holdfast.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),        // 25: holdfast.v1.ListLocksResponse
+	(*WatchLockRequest)(nil),         // 26: holdfast.v1.WatchLockRequest
+	(*WatchLockResponse)(nil),        // 27: holdfast.v1.WatchLockResponse
+	(*ForceReleaseLockRequest)(nil),  // 28: holdfast.v1.ForceReleaseLockRequest
+	(*ForceReleaseLockResponse)(nil), // 29: holdfast.v1.ForceReleaseLockResponse
+	(*CheckGrantRequest)(nil),        // 30: holdfast.v1.CheckGrantRequest
+	(*CheckGrantResponse)(nil),       // 31: holdfast.v1.CheckGrantResponse
+	nil,                              // 32: holdfast.v1.Holder.MetadataEntry
+	nil,                              // 33: holdfast.v1.Grant.MetadataEntry
+	nil,                              // 34: holdfast.v1.AcquireLockRequest.MetadataEntry
+	nil,                              // 35: holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
+	nil,                              // 36: holdfast.v1.Waiter.MetadataEntry
+	(*durationpb.Duration)(nil),      // 37: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 38: google.protobuf.Timestamp
+	(*Callback)(nil),                 // 39: holdfast.v1.Callback
 }
 var file_holdfast_v1_lock_service_proto_depIdxs = []int32{
 	1,  // 0: holdfast.v1.Lock.state:type_name -> holdfast.v1.LockState
 	4,  // 1: holdfast.v1.Lock.holders:type_name -> holdfast.v1.Holder
-	0,  // 2: holdfast.v1.Holder.mode:type_name -> holdfast.v1.LockMode
-	32, // 3: holdfast.v1.Holder.acquire_time:type_name -> google.protobuf.Timestamp
-	33, // 4: holdfast.v1.Holder.expires_in:type_name -> google.protobuf.Duration
-	28, // 5: holdfast.v1.Holder.metadata:type_name -> holdfast.v1.Holder.MetadataEntry
-	0,  // 6: holdfast.v1.Grant.mode:type_name -> holdfast.v1.LockMode
-	32, // 7: holdfast.v1.Grant.acquire_time:type_name -> google.protobuf.Timestamp
-	33, // 8: holdfast.v1.Grant.expires_in:type_name -> google.protobuf.Duration
-	29, // 9: holdfast.v1.Grant.metadata:type_name -> holdfast.v1.Grant.MetadataEntry
-	2,  // 10: holdfast.v1.LockEvent.kind:type_name -> holdfast.v1.LockEventKind
-	4,  // 11: holdfast.v1.LockEvent.holder:type_name -> holdfast.v1.Holder
-	32, // 12: holdfast.v1.LockEvent.event_time:type_name -> google.protobuf.Timestamp
-	33, // 13: holdfast.v1.ReserveLockRequest.unused_destroy_timeout:type_name -> google.protobuf.Duration
-	0,  // 14: holdfast.v1.AcquireLockRequest.mode:type_name -> holdfast.v1.LockMode
-	33, // 15: holdfast.v1.AcquireLockRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 16: holdfast.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
-	30, // 17: holdfast.v1.AcquireLockRequest.metadata:type_name -> holdfast.v1.AcquireLockRequest.MetadataEntry
-	34, // 18: holdfast.v1.AcquireLockRequest.callback:type_name -> holdfast.v1.Callback
-	5,  // 19: holdfast.v1.AcquireLockResponse.grant:type_name -> holdfast.v1.Grant
-	0,  // 20: holdfast.v1.SubscribeAndGrabRequest.mode:type_name -> holdfast.v1.LockMode
-	33, // 21: holdfast.v1.SubscribeAndGrabRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 22: holdfast.v1.SubscribeAndGrabRequest.wait:type_name -> google.protobuf.Duration
-	31, // 23: holdfast.v1.SubscribeAndGrabRequest.metadata:type_name -> holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
-	6,  // 24: holdfast.v1.SubscribeAndGrabResponse.queued:type_name -> holdfast.v1.QueuePosition
-	5,  // 25: holdfast.v1.SubscribeAndGrabResponse.granted:type_name -> holdfast.v1.Grant
-	33, // 26: holdfast.v1.RenewLockRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 27: holdfast.v1.RenewLockResponse.expires_in:type_name -> google.protobuf.Duration
-	3,  // 28: holdfast.v1.GetLockResponse.lock:type_name -> holdfast.v1.Lock
-	3,  // 29: holdfast.v1.ListLocksResponse.locks:type_name -> holdfast.v1.Lock
-	3,  // 30: holdfast.v1.WatchLockResponse.state:type_name -> holdfast.v1.Lock
-	7,  // 31: holdfast.v1.WatchLockResponse.change:type_name -> holdfast.v1.LockEvent
-	33, // 32: holdfast.v1.CheckGrantResponse.expires_in:type_name -> google.protobuf.Duration
-	8,  // 33: holdfast.v1.LockService.ReserveLock:input_type -> holdfast.v1.ReserveLockRequest
-	10, // 34: holdfast.v1.LockService.AcquireLock:input_type -> holdfast.v1.AcquireLockRequest
-	12, // 35: holdfast.v1.LockService.SubscribeAndGrab:input_type -> holdfast.v1.SubscribeAndGrabRequest
-	14, // 36: holdfast.v1.LockService.RenewLock:input_type -> holdfast.v1.RenewLockRequest
-	16, // 37: holdfast.v1.LockService.ReleaseLock:input_type -> holdfast.v1.ReleaseLockRequest
-	18, // 38: holdfast.v1.LockService.GetLock:input_type -> holdfast.v1.GetLockRequest
-	20, // 39: holdfast.v1.LockService.ListLocks:input_type -> holdfast.v1.ListLocksRequest
-	22, // 40: holdfast.v1.LockService.WatchLock:input_type -> holdfast.v1.WatchLockRequest
-	24, // 41: holdfast.v1.LockService.ForceReleaseLock:input_type -> holdfast.v1.ForceReleaseLockRequest
-	26, // 42: holdfast.v1.LockService.CheckGrant:input_type -> holdfast.v1.CheckGrantRequest
-	9,  // 43: holdfast.v1.LockService.ReserveLock:output_type -> holdfast.v1.ReserveLockResponse
-	11, // 44: holdfast.v1.LockService.AcquireLock:output_type -> holdfast.v1.AcquireLockResponse
-	13, // 45: holdfast.v1.LockService.SubscribeAndGrab:output_type -> holdfast.v1.SubscribeAndGrabResponse
-	15, // 46: holdfast.v1.LockService.RenewLock:output_type -> holdfast.v1.RenewLockResponse
-	17, // 47: holdfast.v1.LockService.ReleaseLock:output_type -> holdfast.v1.ReleaseLockResponse
-	19, // 48: holdfast.v1.LockService.GetLock:output_type -> holdfast.v1.GetLockResponse
-	21, // 49: holdfast.v1.LockService.ListLocks:output_type -> holdfast.v1.ListLocksResponse
-	23, // 50: holdfast.v1.LockService.WatchLock:output_type -> holdfast.v1.WatchLockResponse
-	25, // 51: holdfast.v1.LockService.ForceReleaseLock:output_type -> holdfast.v1.ForceReleaseLockResponse
-	27, // 52: holdfast.v1.LockService.CheckGrant:output_type -> holdfast.v1.CheckGrantResponse
-	43, // [43:53] is the sub-list for method output_type
-	33, // [33:43] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	37, // 2: holdfast.v1.Lock.held_back_for:type_name -> google.protobuf.Duration
+	0,  // 3: holdfast.v1.Holder.mode:type_name -> holdfast.v1.LockMode
+	38, // 4: holdfast.v1.Holder.acquire_time:type_name -> google.protobuf.Timestamp
+	37, // 5: holdfast.v1.Holder.expires_in:type_name -> google.protobuf.Duration
+	32, // 6: holdfast.v1.Holder.metadata:type_name -> holdfast.v1.Holder.MetadataEntry
+	0,  // 7: holdfast.v1.Grant.mode:type_name -> holdfast.v1.LockMode
+	38, // 8: holdfast.v1.Grant.acquire_time:type_name -> google.protobuf.Timestamp
+	37, // 9: holdfast.v1.Grant.expires_in:type_name -> google.protobuf.Duration
+	33, // 10: holdfast.v1.Grant.metadata:type_name -> holdfast.v1.Grant.MetadataEntry
+	2,  // 11: holdfast.v1.LockEvent.kind:type_name -> holdfast.v1.LockEventKind
+	4,  // 12: holdfast.v1.LockEvent.holder:type_name -> holdfast.v1.Holder
+	38, // 13: holdfast.v1.LockEvent.event_time:type_name -> google.protobuf.Timestamp
+	37, // 14: holdfast.v1.ReserveLockRequest.unused_destroy_timeout:type_name -> google.protobuf.Duration
+	0,  // 15: holdfast.v1.AcquireLockRequest.mode:type_name -> holdfast.v1.LockMode
+	37, // 16: holdfast.v1.AcquireLockRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 17: holdfast.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
+	34, // 18: holdfast.v1.AcquireLockRequest.metadata:type_name -> holdfast.v1.AcquireLockRequest.MetadataEntry
+	39, // 19: holdfast.v1.AcquireLockRequest.callback:type_name -> holdfast.v1.Callback
+	37, // 20: holdfast.v1.AcquireLockRequest.release_delay:type_name -> google.protobuf.Duration
+	5,  // 21: holdfast.v1.AcquireLockResponse.grant:type_name -> holdfast.v1.Grant
+	0,  // 22: holdfast.v1.SubscribeAndGrabRequest.mode:type_name -> holdfast.v1.LockMode
+	37, // 23: holdfast.v1.SubscribeAndGrabRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 24: holdfast.v1.SubscribeAndGrabRequest.wait:type_name -> google.protobuf.Duration
+	35, // 25: holdfast.v1.SubscribeAndGrabRequest.metadata:type_name -> holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
+	37, // 26: holdfast.v1.SubscribeAndGrabRequest.release_delay:type_name -> google.protobuf.Duration
+	6,  // 27: holdfast.v1.SubscribeAndGrabResponse.queued:type_name -> holdfast.v1.QueuePosition
+	5,  // 28: holdfast.v1.SubscribeAndGrabResponse.granted:type_name -> holdfast.v1.Grant
+	37, // 29: holdfast.v1.RenewLockRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 30: holdfast.v1.RenewLockResponse.expires_in:type_name -> google.protobuf.Duration
+	3,  // 31: holdfast.v1.GetLockResponse.lock:type_name -> holdfast.v1.Lock
+	3,  // 32: holdfast.v1.ExplainLockResponse.lock:type_name -> holdfast.v1.Lock
+	22, // 33: holdfast.v1.ExplainLockResponse.waiters:type_name -> holdfast.v1.Waiter
+	23, // 34: holdfast.v1.ExplainLockResponse.past_holds:type_name -> holdfast.v1.PastHold
+	0,  // 35: holdfast.v1.Waiter.mode:type_name -> holdfast.v1.LockMode
+	38, // 36: holdfast.v1.Waiter.wait_start_time:type_name -> google.protobuf.Timestamp
+	37, // 37: holdfast.v1.Waiter.wait_ends_in:type_name -> google.protobuf.Duration
+	36, // 38: holdfast.v1.Waiter.metadata:type_name -> holdfast.v1.Waiter.MetadataEntry
+	4,  // 39: holdfast.v1.PastHold.holder:type_name -> holdfast.v1.Holder
+	2,  // 40: holdfast.v1.PastHold.cause:type_name -> holdfast.v1.LockEventKind
+	38, // 41: holdfast.v1.PastHold.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 42: holdfast.v1.ListLocksResponse.locks:type_name -> holdfast.v1.Lock
+	3,  // 43: holdfast.v1.WatchLockResponse.state:type_name -> holdfast.v1.Lock
+	7,  // 44: holdfast.v1.WatchLockResponse.change:type_name -> holdfast.v1.LockEvent
+	37, // 45: holdfast.v1.CheckGrantResponse.expires_in:type_name -> google.protobuf.Duration
+	8,  // 46: holdfast.v1.LockService.ReserveLock:input_type -> holdfast.v1.ReserveLockRequest
+	10, // 47: holdfast.v1.LockService.AcquireLock:input_type -> holdfast.v1.AcquireLockRequest
+	12, // 48: holdfast.v1.LockService.SubscribeAndGrab:input_type -> holdfast.v1.SubscribeAndGrabRequest
+	14, // 49: holdfast.v1.LockService.RenewLock:input_type -> holdfast.v1.RenewLockRequest
+	16, // 50: holdfast.v1.LockService.ReleaseLock:input_type -> holdfast.v1.ReleaseLockRequest
+	18, // 51: holdfast.v1.LockService.GetLock:input_type -> holdfast.v1.GetLockRequest
+	24, // 52: holdfast.v1.LockService.ListLocks:input_type -> holdfast.v1.ListLocksRequest
+	20, // 53: holdfast.v1.LockService.ExplainLock:input_type -> holdfast.v1.ExplainLockRequest
+	26, // 54: holdfast.v1.LockService.WatchLock:input_type -> holdfast.v1.WatchLockRequest
+	28, // 55: holdfast.v1.LockService.ForceReleaseLock:input_type -> holdfast.v1.ForceReleaseLockRequest
+	30, // 56: holdfast.v1.LockService.CheckGrant:input_type -> holdfast.v1.CheckGrantRequest
+	9,  // 57: holdfast.v1.LockService.ReserveLock:output_type -> holdfast.v1.ReserveLockResponse
+	11, // 58: holdfast.v1.LockService.AcquireLock:output_type -> holdfast.v1.AcquireLockResponse
+	13, // 59: holdfast.v1.LockService.SubscribeAndGrab:output_type -> holdfast.v1.SubscribeAndGrabResponse
+	15, // 60: holdfast.v1.LockService.RenewLock:output_type -> holdfast.v1.RenewLockResponse
+	17, // 61: holdfast.v1.LockService.ReleaseLock:output_type -> holdfast.v1.ReleaseLockResponse
+	19, // 62: holdfast.v1.LockService.GetLock:output_type -> holdfast.v1.GetLockResponse
+	25, // 63: holdfast.v1.LockService.ListLocks:output_type -> holdfast.v1.ListLocksResponse
+	21, // 64: holdfast.v1.LockService.ExplainLock:output_type -> holdfast.v1.ExplainLockResponse
+	27, // 65: holdfast.v1.LockService.WatchLock:output_type -> holdfast.v1.WatchLockResponse
+	29, // 66: holdfast.v1.LockService.ForceReleaseLock:output_type -> holdfast.v1.ForceReleaseLockResponse
+	31, // 67: holdfast.v1.LockService.CheckGrant:output_type -> holdfast.v1.CheckGrantResponse
+	57, // [57:68] is the sub-list for method output_type
+	46, // [46:57] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_lock_service_proto_init() }
@@ -2317,7 +2665,7 @@ func file_holdfast_v1_lock_service_proto_init() {
 		(*SubscribeAndGrabResponse_Queued)(nil),
 		(*SubscribeAndGrabResponse_Granted)(nil),
 	}
-	file_holdfast_v1_lock_service_proto_msgTypes[20].OneofWrappers = []any{
+	file_holdfast_v1_lock_service_proto_msgTypes[24].OneofWrappers = []any{
 		(*WatchLockResponse_State)(nil),
 		(*WatchLockResponse_Change)(nil),
 	}
@@ -2327,7 +2675,7 @@ func file_holdfast_v1_lock_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_lock_service_proto_rawDesc), len(file_holdfast_v1_lock_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	LockService_ReleaseLock_FullMethodName      = "/holdfast.v1.LockService/ReleaseLock"
 	LockService_GetLock_FullMethodName          = "/holdfast.v1.LockService/GetLock"
 	LockService_ListLocks_FullMethodName        = "/holdfast.v1.LockService/ListLocks"
+	LockService_ExplainLock_FullMethodName      = "/holdfast.v1.LockService/ExplainLock"
 	LockService_WatchLock_FullMethodName        = "/holdfast.v1.LockService/WatchLock"
 	LockService_ForceReleaseLock_FullMethodName = "/holdfast.v1.LockService/ForceReleaseLock"
 	LockService_CheckGrant_FullMethodName       = "/holdfast.v1.LockService/CheckGrant"
@@ -90,6 +91,12 @@ type LockServiceClient interface {
 	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
 	// of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
+	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
+	// its last holds ended.
+	//
+	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
+	// the namespace that were last given up. A restart forgets them.
+	ExplainLock(ctx context.Context, in *ExplainLockRequest, opts ...grpc.CallOption) (*ExplainLockResponse, error)
 	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
@@ -184,6 +191,16 @@ func (c *lockServiceClient) ListLocks(ctx context.Context, in *ListLocksRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListLocksResponse)
 	err := c.cc.Invoke(ctx, LockService_ListLocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lockServiceClient) ExplainLock(ctx context.Context, in *ExplainLockRequest, opts ...grpc.CallOption) (*ExplainLockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainLockResponse)
+	err := c.cc.Invoke(ctx, LockService_ExplainLock_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -288,6 +305,12 @@ type LockServiceServer interface {
 	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
 	// of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
+	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
+	// its last holds ended.
+	//
+	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
+	// the namespace that were last given up. A restart forgets them.
+	ExplainLock(context.Context, *ExplainLockRequest) (*ExplainLockResponse, error)
 	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
@@ -329,6 +352,9 @@ func (UnimplementedLockServiceServer) GetLock(context.Context, *GetLockRequest) 
 }
 func (UnimplementedLockServiceServer) ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListLocks not implemented")
+}
+func (UnimplementedLockServiceServer) ExplainLock(context.Context, *ExplainLockRequest) (*ExplainLockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainLock not implemented")
 }
 func (UnimplementedLockServiceServer) WatchLock(*WatchLockRequest, grpc.ServerStreamingServer[WatchLockResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchLock not implemented")
@@ -479,6 +505,24 @@ func _LockService_ListLocks_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_ExplainLock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainLockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).ExplainLock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_ExplainLock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).ExplainLock(ctx, req.(*ExplainLockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LockService_WatchLock_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchLockRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -556,6 +600,10 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListLocks",
 			Handler:    _LockService_ListLocks_Handler,
+		},
+		{
+			MethodName: "ExplainLock",
+			Handler:    _LockService_ExplainLock_Handler,
 		},
 		{
 			MethodName: "ForceReleaseLock",

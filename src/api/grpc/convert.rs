@@ -188,6 +188,7 @@ pub(super) fn subscribe(
         metadata: request.metadata,
         request_id: request.request_id,
         callback: None,
+        release_delay: request.release_delay,
     };
     acquire(request, hold_default, WAIT_MAX)
 }
@@ -341,6 +342,7 @@ pub(super) fn lock(view: LockView) -> v1::Lock {
         holder_count: count(view.holder_count),
         waiter_count: count(view.waiter_count),
         reserved: view.reserved,
+        held_back_for: None,
     }
 }
 

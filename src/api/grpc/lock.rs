@@ -13,11 +13,11 @@ use crate::api::{Api, ApiError, Reason};
 use crate::core::{Answer, Command, Hold, LockName, Namespace, WebhookAnswer};
 use crate::proto::v1::{
     AcquireLockRequest, AcquireLockResponse, CheckGrantRequest, CheckGrantResponse,
-    ForceReleaseLockRequest, ForceReleaseLockResponse, GetLockRequest, GetLockResponse,
-    ListLocksRequest, ListLocksResponse, ReleaseLockRequest, ReleaseLockResponse, RenewLockRequest,
-    RenewLockResponse, ReserveLockRequest, ReserveLockResponse, SubscribeAndGrabRequest,
-    SubscribeAndGrabResponse, WatchLockRequest, WatchLockResponse, lock_service_server,
-    subscribe_and_grab_response, watch_lock_response,
+    ExplainLockRequest, ExplainLockResponse, ForceReleaseLockRequest, ForceReleaseLockResponse,
+    GetLockRequest, GetLockResponse, ListLocksRequest, ListLocksResponse, ReleaseLockRequest,
+    ReleaseLockResponse, RenewLockRequest, RenewLockResponse, ReserveLockRequest,
+    ReserveLockResponse, SubscribeAndGrabRequest, SubscribeAndGrabResponse, WatchLockRequest,
+    WatchLockResponse, lock_service_server, subscribe_and_grab_response, watch_lock_response,
 };
 use crate::shard::{Call, Progress, Watch, WatchNews};
 
@@ -140,6 +140,13 @@ impl lock_service_server::LockService for Locks {
             })),
             _ => Err(error::misfit().into()),
         }
+    }
+
+    async fn explain_lock(
+        &self,
+        _request: Request<ExplainLockRequest>,
+    ) -> Result<Response<ExplainLockResponse>, Status> {
+        Err(Status::unimplemented("ExplainLock is not served yet"))
     }
 
     async fn list_locks(

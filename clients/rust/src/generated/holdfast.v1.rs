@@ -1265,6 +1265,10 @@ pub struct Lock {
     /// Whether the lock was made by ReserveLock, and so exists while it is free.
     #[prost(bool, tag = "6")]
     pub reserved: bool,
+    /// The time until the release delays of holders that lost the lock have passed; absent: nothing holds
+    /// it back. Until then a lost hold still counts as one for those who want the lock.
+    #[prost(message, optional, tag = "7")]
+    pub held_back_for: ::core::option::Option<::prost_types::Duration>,
 }
 /// Holder is what everyone in the namespace may see of a grant.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1408,6 +1412,12 @@ pub struct AcquireLockRequest {
     /// Whom to call when the lock is granted, instead of waiting for it here. Not over Attach.
     #[prost(message, optional, tag = "11")]
     pub callback: ::core::option::Option<Callback>,
+    /// How long the lock is held back when the grant is lost, so that its holder's work can be stopped
+    /// before the next holder begins: 0 to 1 h; absent: 0. A grant is lost when its lease expires, when an
+    /// administrator ends it, or when its webhook is not taken in time. After a release, or when the shared
+    /// lease is revoked, the lock goes on at once. Forcing the release once more ends the delay.
+    #[prost(message, optional, tag = "12")]
+    pub release_delay: ::core::option::Option<::prost_types::Duration>,
     /// What keeps the grant alive. Absent: a lease of its own with the server's default TTL (60 s), or,
     /// over Attach, the session's lease.
     #[prost(oneof = "acquire_lock_request::Hold", tags = "4, 5, 6")]
@@ -1467,6 +1477,9 @@ pub struct SubscribeAndGrabRequest {
     /// Makes a retry safe, as in AcquireLockRequest.
     #[prost(string, tag = "10")]
     pub request_id: ::prost::alloc::string::String,
+    /// How long the lock is held back when the grant is lost, as in AcquireLockRequest: 0 to 1 h.
+    #[prost(message, optional, tag = "11")]
+    pub release_delay: ::core::option::Option<::prost_types::Duration>,
     /// What keeps the grant alive, as in AcquireLockRequest.
     #[prost(oneof = "subscribe_and_grab_request::Hold", tags = "4, 5, 6")]
     pub hold: ::core::option::Option<subscribe_and_grab_request::Hold>,
@@ -1558,6 +1571,64 @@ pub struct GetLockResponse {
     #[prost(message, optional, tag = "1")]
     pub lock: ::core::option::Option<Lock>,
 }
+/// ExplainLockRequest names a lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainLockRequest {
+    /// The lock's name.
+    #[prost(string, tag = "1")]
+    pub lock: ::prost::alloc::string::String,
+}
+/// ExplainLockResponse tells what stands behind a lock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainLockResponse {
+    /// The lock.
+    #[prost(message, optional, tag = "1")]
+    pub lock: ::core::option::Option<Lock>,
+    /// Who stands in line, in order, the first 100 of them.
+    #[prost(message, repeated, tag = "2")]
+    pub waiters: ::prost::alloc::vec::Vec<Waiter>,
+    /// How the last holds ended, the newest first: at most 8, and none from before the server's start.
+    #[prost(message, repeated, tag = "3")]
+    pub past_holds: ::prost::alloc::vec::Vec<PastHold>,
+}
+/// Waiter is what everyone in the namespace may see of a place in line.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Waiter {
+    /// How many stand before it, plus one: 1 is the next.
+    #[prost(uint32, tag = "1")]
+    pub position: u32,
+    /// Who waits, in its own words; empty when it gave none.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
+    /// Whether it wants the lock alone.
+    #[prost(enumeration = "LockMode", tag = "3")]
+    pub mode: i32,
+    /// Since when it has stood there, by the server's wall clock.
+    #[prost(message, optional, tag = "4")]
+    pub wait_start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The time until it gives up.
+    #[prost(message, optional, tag = "5")]
+    pub wait_ends_in: ::core::option::Option<::prost_types::Duration>,
+    /// What it said of itself.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// PastHold is a hold that has ended.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PastHold {
+    /// The grant, as it was; without a time to its end. Its metadata is left out where it is over 1 KiB.
+    #[prost(message, optional, tag = "1")]
+    pub holder: ::core::option::Option<Holder>,
+    /// How it ended: any kind but LOCK_EVENT_KIND_GRANTED.
+    #[prost(enumeration = "LockEventKind", tag = "2")]
+    pub cause: i32,
+    /// When it ended, by the server's wall clock.
+    #[prost(message, optional, tag = "3")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// ListLocksRequest asks for a page of locks.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListLocksRequest {
@@ -1614,7 +1685,8 @@ pub struct ForceReleaseLockRequest {
     /// The lock's name.
     #[prost(string, tag = "1")]
     pub lock: ::prost::alloc::string::String,
-    /// Only the grant with this fencing token; 0: every grant of the lock.
+    /// Only the grant with this fencing token; 0: every grant of the lock. A hold that was lost and holds
+    /// the lock back counts as one.
     #[prost(uint64, tag = "2")]
     pub fencing_token: u64,
     /// Makes a retry safe: the same id gets the same answer, for 2 minutes. At most 128 bytes.
@@ -1691,6 +1763,8 @@ pub enum LockState {
     Free = 1,
     /// LOCK_STATE_HELD has at least one holder.
     Held = 2,
+    /// LOCK_STATE_HELD_BACK has no holder, but the last one lost it and its release delay has not passed.
+    HeldBack = 3,
 }
 impl LockState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1702,6 +1776,7 @@ impl LockState {
             Self::Unspecified => "LOCK_STATE_UNSPECIFIED",
             Self::Free => "LOCK_STATE_FREE",
             Self::Held => "LOCK_STATE_HELD",
+            Self::HeldBack => "LOCK_STATE_HELD_BACK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1710,6 +1785,7 @@ impl LockState {
             "LOCK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "LOCK_STATE_FREE" => Some(Self::Free),
             "LOCK_STATE_HELD" => Some(Self::Held),
+            "LOCK_STATE_HELD_BACK" => Some(Self::HeldBack),
             _ => None,
         }
     }
@@ -2071,6 +2147,35 @@ pub mod lock_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("holdfast.v1.LockService", "ListLocks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
+        /// its last holds ended.
+        ///
+        /// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
+        /// the namespace that were last given up. A restart forgets them.
+        pub async fn explain_lock(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainLockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainLockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/holdfast.v1.LockService/ExplainLock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("holdfast.v1.LockService", "ExplainLock"));
             self.inner.unary(req, path, codec).await
         }
         /// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.

@@ -23,6 +23,7 @@ class LockState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOCK_STATE_UNSPECIFIED: _ClassVar[LockState]
     LOCK_STATE_FREE: _ClassVar[LockState]
     LOCK_STATE_HELD: _ClassVar[LockState]
+    LOCK_STATE_HELD_BACK: _ClassVar[LockState]
 
 class LockEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -40,6 +41,7 @@ LOCK_MODE_SHARED: LockMode
 LOCK_STATE_UNSPECIFIED: LockState
 LOCK_STATE_FREE: LockState
 LOCK_STATE_HELD: LockState
+LOCK_STATE_HELD_BACK: LockState
 LOCK_EVENT_KIND_UNSPECIFIED: LockEventKind
 LOCK_EVENT_KIND_GRANTED: LockEventKind
 LOCK_EVENT_KIND_RELEASED: LockEventKind
@@ -50,20 +52,22 @@ LOCK_EVENT_KIND_CALLBACK_REFUSED: LockEventKind
 LOCK_EVENT_KIND_CALLBACK_TIMED_OUT: LockEventKind
 
 class Lock(_message.Message):
-    __slots__ = ("name", "state", "holders", "holder_count", "waiter_count", "reserved")
+    __slots__ = ("name", "state", "holders", "holder_count", "waiter_count", "reserved", "held_back_for")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     HOLDER_COUNT_FIELD_NUMBER: _ClassVar[int]
     WAITER_COUNT_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FOR_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: LockState
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
     holder_count: int
     waiter_count: int
     reserved: bool
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[LockState, str]] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., holder_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., reserved: bool = ...) -> None: ...
+    held_back_for: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[LockState, str]] = ..., holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., holder_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., reserved: bool = ..., held_back_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Holder(_message.Message):
     __slots__ = ("fencing_token", "owner", "mode", "acquire_time", "expires_in", "metadata")
@@ -154,7 +158,7 @@ class ReserveLockResponse(_message.Message):
     def __init__(self, lock: _Optional[str] = ...) -> None: ...
 
 class AcquireLockRequest(_message.Message):
-    __slots__ = ("lock", "mode", "max_shared", "ttl", "lease_id", "no_expiry", "wait", "owner", "metadata", "request_id", "callback")
+    __slots__ = ("lock", "mode", "max_shared", "ttl", "lease_id", "no_expiry", "wait", "owner", "metadata", "request_id", "callback", "release_delay")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +177,7 @@ class AcquireLockRequest(_message.Message):
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CALLBACK_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_DELAY_FIELD_NUMBER: _ClassVar[int]
     lock: str
     mode: LockMode
     max_shared: int
@@ -184,7 +189,8 @@ class AcquireLockRequest(_message.Message):
     metadata: _containers.ScalarMap[str, str]
     request_id: str
     callback: _callback_pb2.Callback
-    def __init__(self, lock: _Optional[str] = ..., mode: _Optional[_Union[LockMode, str]] = ..., max_shared: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., no_expiry: bool = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., callback: _Optional[_Union[_callback_pb2.Callback, _Mapping]] = ...) -> None: ...
+    release_delay: _duration_pb2.Duration
+    def __init__(self, lock: _Optional[str] = ..., mode: _Optional[_Union[LockMode, str]] = ..., max_shared: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., no_expiry: bool = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., callback: _Optional[_Union[_callback_pb2.Callback, _Mapping]] = ..., release_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AcquireLockResponse(_message.Message):
     __slots__ = ("grant", "webhook")
@@ -195,7 +201,7 @@ class AcquireLockResponse(_message.Message):
     def __init__(self, grant: _Optional[_Union[Grant, _Mapping]] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class SubscribeAndGrabRequest(_message.Message):
-    __slots__ = ("lock", "mode", "max_shared", "ttl", "lease_id", "no_expiry", "wait", "owner", "metadata", "request_id")
+    __slots__ = ("lock", "mode", "max_shared", "ttl", "lease_id", "no_expiry", "wait", "owner", "metadata", "request_id", "release_delay")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +219,7 @@ class SubscribeAndGrabRequest(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_DELAY_FIELD_NUMBER: _ClassVar[int]
     lock: str
     mode: LockMode
     max_shared: int
@@ -223,7 +230,8 @@ class SubscribeAndGrabRequest(_message.Message):
     owner: str
     metadata: _containers.ScalarMap[str, str]
     request_id: str
-    def __init__(self, lock: _Optional[str] = ..., mode: _Optional[_Union[LockMode, str]] = ..., max_shared: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., no_expiry: bool = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    release_delay: _duration_pb2.Duration
+    def __init__(self, lock: _Optional[str] = ..., mode: _Optional[_Union[LockMode, str]] = ..., max_shared: _Optional[int] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., no_expiry: bool = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., release_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SubscribeAndGrabResponse(_message.Message):
     __slots__ = ("queued", "granted")
@@ -274,6 +282,55 @@ class GetLockResponse(_message.Message):
     LOCK_FIELD_NUMBER: _ClassVar[int]
     lock: Lock
     def __init__(self, lock: _Optional[_Union[Lock, _Mapping]] = ...) -> None: ...
+
+class ExplainLockRequest(_message.Message):
+    __slots__ = ("lock",)
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    lock: str
+    def __init__(self, lock: _Optional[str] = ...) -> None: ...
+
+class ExplainLockResponse(_message.Message):
+    __slots__ = ("lock", "waiters", "past_holds")
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    WAITERS_FIELD_NUMBER: _ClassVar[int]
+    PAST_HOLDS_FIELD_NUMBER: _ClassVar[int]
+    lock: Lock
+    waiters: _containers.RepeatedCompositeFieldContainer[Waiter]
+    past_holds: _containers.RepeatedCompositeFieldContainer[PastHold]
+    def __init__(self, lock: _Optional[_Union[Lock, _Mapping]] = ..., waiters: _Optional[_Iterable[_Union[Waiter, _Mapping]]] = ..., past_holds: _Optional[_Iterable[_Union[PastHold, _Mapping]]] = ...) -> None: ...
+
+class Waiter(_message.Message):
+    __slots__ = ("position", "owner", "mode", "wait_start_time", "wait_ends_in", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_START_TIME_FIELD_NUMBER: _ClassVar[int]
+    WAIT_ENDS_IN_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    owner: str
+    mode: LockMode
+    wait_start_time: _timestamp_pb2.Timestamp
+    wait_ends_in: _duration_pb2.Duration
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, position: _Optional[int] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[LockMode, str]] = ..., wait_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_ends_in: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class PastHold(_message.Message):
+    __slots__ = ("holder", "cause", "end_time")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    holder: Holder
+    cause: LockEventKind
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, holder: _Optional[_Union[Holder, _Mapping]] = ..., cause: _Optional[_Union[LockEventKind, str]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListLocksRequest(_message.Message):
     __slots__ = ("prefix", "page_size", "page_token")

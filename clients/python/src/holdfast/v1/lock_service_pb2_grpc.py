@@ -80,6 +80,11 @@ class LockServiceStub(object):
                 request_serializer=holdfast_dot_v1_dot_lock__service__pb2.ListLocksRequest.SerializeToString,
                 response_deserializer=holdfast_dot_v1_dot_lock__service__pb2.ListLocksResponse.FromString,
                 _registered_method=True)
+        self.ExplainLock = channel.unary_unary(
+                '/holdfast.v1.LockService/ExplainLock',
+                request_serializer=holdfast_dot_v1_dot_lock__service__pb2.ExplainLockRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_lock__service__pb2.ExplainLockResponse.FromString,
+                _registered_method=True)
         self.WatchLock = channel.unary_stream(
                 '/holdfast.v1.LockService/WatchLock',
                 request_serializer=holdfast_dot_v1_dot_lock__service__pb2.WatchLockRequest.SerializeToString,
@@ -189,6 +194,17 @@ class LockServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainLock(self, request, context):
+        """ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
+        its last holds ended.
+
+        The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
+        the namespace that were last given up. A restart forgets them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchLock(self, request, context):
         """WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
 
@@ -252,6 +268,11 @@ def add_LockServiceServicer_to_server(servicer, server):
                     servicer.ListLocks,
                     request_deserializer=holdfast_dot_v1_dot_lock__service__pb2.ListLocksRequest.FromString,
                     response_serializer=holdfast_dot_v1_dot_lock__service__pb2.ListLocksResponse.SerializeToString,
+            ),
+            'ExplainLock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainLock,
+                    request_deserializer=holdfast_dot_v1_dot_lock__service__pb2.ExplainLockRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_lock__service__pb2.ExplainLockResponse.SerializeToString,
             ),
             'WatchLock': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchLock,
@@ -469,6 +490,33 @@ class LockService(object):
             '/holdfast.v1.LockService/ListLocks',
             holdfast_dot_v1_dot_lock__service__pb2.ListLocksRequest.SerializeToString,
             holdfast_dot_v1_dot_lock__service__pb2.ListLocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainLock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.LockService/ExplainLock',
+            holdfast_dot_v1_dot_lock__service__pb2.ExplainLockRequest.SerializeToString,
+            holdfast_dot_v1_dot_lock__service__pb2.ExplainLockResponse.FromString,
             options,
             channel_credentials,
             insecure,
