@@ -20,6 +20,15 @@ pub fn after_lease_token(last: LeaseId) -> String {
     URL_SAFE_NO_PAD.encode(last.0.to_be_bytes())
 }
 
+/// With what names or keys of at most `max` bytes have to begin.
+pub fn prefix(prefix: String, max: usize) -> Result<String, Invalid> {
+    if prefix.len() > max {
+        let expected = format!("must have at most {max} bytes, has {}", prefix.len());
+        return Err(Invalid::new("prefix", expected));
+    }
+    Ok(prefix)
+}
+
 /// Reads the name or key after which a page begins, one that `check` lets pass; an empty token: at
 /// the start.
 pub fn after_name<N>(

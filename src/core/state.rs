@@ -1,6 +1,6 @@
 //! The state of a shard, and the one entry to the rules.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,8 +215,8 @@ pub(super) struct Space {
     pub(super) tickets: HashMap<TicketId, TicketIx, foldhash::fast::RandomState>,
     /// By number.
     pub(super) webhooks: BTreeMap<u64, WebhookIx>,
-    /// Those that are over, in the order in which they are forgotten.
-    pub(super) webhooks_over: VecDeque<WebhookIx>,
+    /// The numbers of those that are over, by when they are forgotten.
+    pub(super) webhooks_over: BTreeSet<(Time, u64)>,
 }
 
 /// A lock that is held, waited for or reserved.
@@ -553,7 +553,7 @@ impl State {
             fifos: BTreeMap::new(),
             tickets: HashMap::default(),
             webhooks: BTreeMap::new(),
-            webhooks_over: VecDeque::new(),
+            webhooks_over: BTreeSet::new(),
         });
         self.space_by_name.insert(name.clone(), space);
         space

@@ -501,7 +501,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 async fn a_bad_page_is_refused() {
     let mut server = Server::memory();
     let addr = server.addr;
-    for list in ["locks", "leases", "queues"] {
+    for list in ["locks", "leases", "queues", "fifos", "values"] {
         for (query, field) in [
             ("page_size=1001", "page_size"),
             ("page_size=-1", "page_size"),
@@ -516,6 +516,11 @@ async fn a_bad_page_is_refused() {
             let answer = http::get(addr, &format!("/api/v1/{list}?{query}")).await;
             Rest.assert_refused(query, &answer, 400, field);
         }
+    }
+    let long = "x".repeat(513);
+    for list in ["locks", "fifos", "queues", "values"] {
+        let answer = http::get(addr, &format!("/api/v1/{list}?prefix={long}")).await;
+        Rest.assert_refused(list, &answer, 400, "prefix");
     }
     let token = "x".repeat(10_000);
     let answer = http::get(addr, &format!("/api/v1/locks?page_token={token}")).await;

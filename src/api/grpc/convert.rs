@@ -8,7 +8,7 @@ use std::time::Duration;
 use prost::Message;
 
 use super::PAGE_BYTES_MAX;
-use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token};
+use crate::api::page::{after_lease, after_lease_token, after_name, after_name_token, prefix};
 use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
@@ -257,15 +257,6 @@ pub(super) fn list_locks(request: v1::ListLocksRequest) -> Result<Command, Inval
         after: after_name(&request.page_token, LockName::new)?,
         limit: check_page_size(request.page_size)?,
     })
-}
-
-/// Checks what the names or keys listed begin with: they have at most `max` bytes.
-pub(super) fn prefix(prefix: String, max: usize) -> Result<String, Invalid> {
-    if prefix.len() > max {
-        let expected = format!("must have at most {max} bytes, has {}", prefix.len());
-        return Err(Invalid::new("prefix", expected));
-    }
-    Ok(prefix)
 }
 
 pub(super) fn create_lease(

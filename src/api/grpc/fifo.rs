@@ -13,7 +13,7 @@ use super::{Caller, error, webhook};
 use crate::api::fifo::{
     FifoInput, TimeoutFields, TimeoutsInput, fresh_ticket_id, new_fifo_id, ticket_id,
 };
-use crate::api::page::{after_name, after_name_token, after_number, after_number_token};
+use crate::api::page::{after_name, after_name_token, after_number, after_number_token, prefix};
 use crate::api::{Api, Role, request_id};
 use crate::core::limits::{FIFO_ID_BYTES_MAX, TIMEOUT_MAX, WAIT_MAX};
 use crate::core::{
@@ -286,7 +286,7 @@ fn create_fifo(request: &CreateFifoRequest) -> Result<FifoCommand, Invalid> {
 
 fn list_fifos(request: ListFifosRequest) -> Result<FifoCommand, Invalid> {
     Ok(FifoCommand::List {
-        prefix: convert::prefix(request.prefix, FIFO_ID_BYTES_MAX)?,
+        prefix: prefix(request.prefix, FIFO_ID_BYTES_MAX)?,
         after: after_name(&request.page_token, FifoId::new)?,
         limit: check_page_size(request.page_size)?,
     })

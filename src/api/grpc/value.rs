@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::deadline::UntilDeadline;
 use super::{Caller, convert, error};
-use crate::api::page::{after_name, after_name_token};
+use crate::api::page::{after_name, after_name_token, prefix};
 use crate::api::{Api, ApiError, Reason, request_id};
 use crate::core::limits::VALUE_KEY_BYTES_MAX;
 use crate::core::{
@@ -136,7 +136,7 @@ impl value_service_server::ValueService for Values {
 
 fn list(request: ListValuesRequest) -> Result<Command, Invalid> {
     Ok(Command::ListValues {
-        prefix: convert::prefix(request.prefix, VALUE_KEY_BYTES_MAX)?,
+        prefix: prefix(request.prefix, VALUE_KEY_BYTES_MAX)?,
         after: after_name(&request.page_token, ValueKey::new)?,
         limit: check_page_size(request.page_size)?,
     })

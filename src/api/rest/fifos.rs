@@ -21,6 +21,7 @@ use crate::api::openapi::{
 };
 use crate::api::page::after_name_token;
 use crate::api::{Api, Identity, Reason, Role, request_id};
+use crate::core::limits::FIFO_ID_BYTES_MAX;
 use crate::core::{Answer, Command, FifoAnswer, FifoCommand, FifoId};
 
 /// The group of these operations.
@@ -193,7 +194,7 @@ async fn list(
     let command = FifoCommand::List {
         limit: page.limit()?,
         after: page.after_name(FifoId::new)?,
-        prefix: page.prefix.unwrap_or_default(),
+        prefix: page.prefix(FIFO_ID_BYTES_MAX)?,
     };
     match ask_fifo(&api, &caller, command).await? {
         FifoAnswer::Fifos { fifos, more } => {

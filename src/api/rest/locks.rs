@@ -18,7 +18,7 @@ use crate::api::openapi::{
 };
 use crate::api::page::after_name_token;
 use crate::api::{Api, Reason, fresh_lock_name, request_id};
-use crate::core::limits::DESTROY_AFTER_DEFAULT;
+use crate::core::limits::{DESTROY_AFTER_DEFAULT, LOCK_NAME_BYTES_MAX};
 use crate::core::{Answer, Command, LockName, check_destroy_after, check_ttl};
 
 /// The group of these operations.
@@ -175,7 +175,7 @@ async fn list(
     let command = Command::ListLocks {
         limit: page.limit()?,
         after: page.after_name(LockName::new)?,
-        prefix: page.prefix.unwrap_or_default(),
+        prefix: page.prefix(LOCK_NAME_BYTES_MAX)?,
     };
     match ask(&api, &caller.namespace, command).await? {
         Answer::Locks { locks, more } => {

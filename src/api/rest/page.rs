@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::api::http::HttpError;
 use crate::api::http::fields::Count;
 use crate::api::openapi::{PageSize, PageTokenText, PrefixText};
-use crate::api::page::{after_lease, after_name, after_number};
+use crate::api::page::{after_lease, after_name, after_number, prefix};
 use crate::core::{Invalid, LeaseId, check_page_size};
 
 /// Which page is wanted.
@@ -29,6 +29,11 @@ impl PageRequest {
     pub fn limit(&self) -> Result<usize, HttpError> {
         let size = self.page_size.map_or(0, |count| count.0);
         Ok(check_page_size(size)?)
+    }
+
+    /// With what the names or keys of at most `max` bytes have to begin.
+    pub fn prefix(&self, max: usize) -> Result<String, HttpError> {
+        Ok(prefix(self.prefix.clone().unwrap_or_default(), max)?)
     }
 
     /// The name or key after which the page begins, one that `check` lets pass.

@@ -16,6 +16,7 @@ use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{Operation, PageTokenText, QueueNameText, RequestIdText, Routes};
 use crate::api::page::after_name_token;
 use crate::api::{Api, request_id};
+use crate::core::limits::QUEUE_NAME_BYTES_MAX;
 use crate::core::{
     Answer, Command, Namespace, Part, QueueAnswer, QueueCommand, QueueName, QueueSettings,
     QueueView, check_deliveries_max,
@@ -155,7 +156,7 @@ async fn list(
     let command = QueueCommand::List {
         limit: page.limit()?,
         after: page.after_name(QueueName::new)?,
-        prefix: page.prefix.unwrap_or_default(),
+        prefix: page.prefix(QUEUE_NAME_BYTES_MAX)?,
     };
     match ask_queue(&api, &caller.namespace, command).await? {
         QueueAnswer::Queues { queues, more } => {

@@ -24,6 +24,7 @@ use crate::api::openapi::{
 };
 use crate::api::page::after_name_token;
 use crate::api::{Api, Reason, request_id};
+use crate::core::limits::VALUE_KEY_BYTES_MAX;
 use crate::core::{Answer, Command, ValueEvent, ValueEventKind, ValueKey};
 use crate::shard::WatchNews;
 
@@ -106,7 +107,7 @@ async fn list(
     let command = Command::ListValues {
         limit: page.limit()?,
         after: page.after_name(ValueKey::new)?,
-        prefix: page.prefix.unwrap_or_default(),
+        prefix: page.prefix(VALUE_KEY_BYTES_MAX)?,
     };
     match ask(&api, &caller.namespace, command).await? {
         Answer::Values { values, more } => {

@@ -343,6 +343,28 @@ fn the_oldest_that_are_over_make_room() {
 }
 
 #[test]
+fn after_a_crash_the_one_that_was_over_first_still_makes_room_first() {
+    let mut rules = Rules::new();
+    for id in 1..=3 {
+        rules.subscribe("a", id);
+    }
+    // Not in the order in which they were made.
+    assert!(rules.cancel_webhook(3).is_ok());
+    rules.pass(SEC);
+    assert!(rules.cancel_webhook(2).is_ok());
+    rules.crash();
+    let last = limits::WEBHOOKS_OVER_MAX as u128 + 2;
+    for id in 4..=last {
+        rules.subscribe("b", id);
+        rules.settle(id, false);
+    }
+    let id = WebhookId(3);
+    let gone = rules.call(Command::Webhook(WebhookCommand::Get { id }));
+    assert_eq!(gone, Err(Refusal::WebhookNotFound(id)));
+    assert_eq!(rules.state(2), WebhookState::Cancelled);
+}
+
+#[test]
 fn webhooks_of_another_namespace_are_not_there() {
     let mut rules = Rules::new();
     rules.subscribe("a", 1);

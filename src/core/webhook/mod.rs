@@ -286,7 +286,8 @@ impl State {
         }
         let space = &self.spaces[usize::from(webhook.space)];
         if space.webhooks_over.len() > WEBHOOKS_OVER_MAX
-            && let Some(oldest) = space.webhooks_over.front()
+            && let Some((_, number)) = space.webhooks_over.first()
+            && let Some(oldest) = space.webhooks.get(number)
         {
             self.forget_webhook(*oldest, out);
         }
@@ -439,7 +440,7 @@ impl State {
     fn place_stage(&mut self, index: WebhookIx, stage: Stage) {
         let webhook = &mut self.webhooks.table[index];
         webhook.stage = stage;
-        let space = webhook.space;
+        let (space, over) = (webhook.space, webhook.number);
         if let Some(at) = webhook.timer() {
             self.timers.set(at, Timer::Webhook(index));
         }
@@ -451,13 +452,15 @@ impl State {
                     self.webhooks.by_grant.insert(grant, index);
                 }
             }
-            Stage::Over(..) => self.space_mut(space).webhooks_over.push_back(index),
+            Stage::Over(_, forget) => {
+                self.space_mut(space).webhooks_over.insert((forget, over));
+            }
         }
     }
 
     fn unplace_stage(&mut self, index: WebhookIx) {
         let webhook = &self.webhooks.table[index];
-        let (space, stage) = (webhook.space, webhook.stage);
+        let (space, over, stage) = (webhook.space, webhook.number, webhook.stage);
         if let Some(at) = webhook.timer() {
             self.timers.unset(at, Timer::Webhook(index));
         }
@@ -469,12 +472,8 @@ impl State {
                     self.webhooks.by_grant.remove(&grant);
                 }
             }
-            Stage::Over(..) => {
-                let over = &mut self.space_mut(space).webhooks_over;
-                // It is the oldest, or nearly so: all of them stay for the same time.
-                if let Some(place) = over.iter().position(|other| *other == index) {
-                    over.remove(place);
-                }
+            Stage::Over(_, forget) => {
+                self.space_mut(space).webhooks_over.remove(&(forget, over));
             }
         }
     }

@@ -9,7 +9,7 @@ use self::consume::Consumed;
 use self::produce::Produced;
 use super::deadline::UntilDeadline;
 use super::{Caller, convert, error};
-use crate::api::page::{after_name, after_name_token, after_number, after_number_token};
+use crate::api::page::{after_name, after_name_token, after_number, after_number_token, prefix};
 use crate::api::{Api, request_id};
 use crate::core::limits::QUEUE_NAME_BYTES_MAX;
 use crate::core::{
@@ -87,7 +87,7 @@ impl queue_service_server::QueueService for Queues {
         caller.identity.require_admin()?;
         let request = request.into_inner();
         let command = QueueCommand::List {
-            prefix: convert::prefix(request.prefix, QUEUE_NAME_BYTES_MAX)?,
+            prefix: prefix(request.prefix, QUEUE_NAME_BYTES_MAX)?,
             after: after_name(&request.page_token, QueueName::new)?,
             limit: check_page_size(request.page_size)?,
         };
