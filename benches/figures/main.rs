@@ -83,7 +83,7 @@ async fn main() -> Result<(), Failed> {
         fifo::cycle(&plan, &echo, &mut table).await?;
     }
     if plan.wants(9) {
-        fifo::hand_over(&plan, &mut table).await?;
+        fifo::hand_over(&plan, &echo, &mut table).await?;
     }
     if plan.wants(10) {
         fifo::long_lines(&mut table).await?;

@@ -9,11 +9,13 @@ use holdfast::proto::v1::{AcquireLockRequest, ReleaseLockRequest};
 use tonic::transport::Channel;
 
 use crate::process::{Echo, Server};
-use crate::table::{Table, median, rate};
+use crate::table::{Table, median, quantile_us, rate};
 use crate::{Failed, Plan, echo};
 
 /// Calls of each kind in one measurement.
 pub const CALLS: usize = 40_000;
+/// Calls of one caller alone.
+const ROUND_TRIPS: usize = 1_000;
 /// Connections that the calls are spread over, for the echo and for Holdfast.
 pub const CONNECTIONS: usize = 2;
 
@@ -34,6 +36,18 @@ pub async fn measure_echo(channels: &[Channel], in_flight: usize) -> Result<f64,
         async move { echo::unary(&channel, number as u64).await }
     })
     .await
+}
+
+/// The median time of one unary echo behind the other, in microseconds.
+pub async fn echo_p50_us(echo: &Echo) -> Result<f64, Failed> {
+    let channel = echo.connect().await?;
+    let mut spans = Vec::with_capacity(ROUND_TRIPS);
+    for number in 0..ROUND_TRIPS as u64 {
+        let began = Instant::now();
+        echo::unary(&channel, number).await?;
+        spans.push(began.elapsed());
+    }
+    Ok(quantile_us(&mut spans, 0.5))
 }
 
 /// Runs `CALLS` calls with so many in flight, each caller a task of its own; gives the rate.
