@@ -159,7 +159,7 @@ export class Calls {
   }
 
   #untilClosed(signal?: AbortSignal): AbortSignal {
-    return signal ? AbortSignal.any([signal, this.closed]) : this.closed;
+    return AbortSignal.any(signal ? [signal, this.closed] : [this.closed]);
   }
 
   /** Calls when the network has come back: a stream from before may be dead without having been cut. */

@@ -67,8 +67,7 @@ export class Grant {
 
   /** Whether the lock is held, by the clock of this moment. Ask it after anything that may have taken long. */
   get held(): boolean {
-    this.#lease.look();
-    return this.#release === undefined && this.#lease.kept;
+    return this.#release === undefined && this.#lease.look();
   }
 
   /** Throws the {@link LostError} if the grant is lost, by the clock of this moment. */

@@ -90,16 +90,16 @@ export class Lease {
     return true;
   }
 
-  /** Looks at the clock, and does what is due. */
-  look(): void {
+  /** Looks at the clock, and does what is due: whether the lease is kept. */
+  look(): boolean {
     this.#cancelLook();
     if (this.ended.aborted) {
-      return;
+      return false;
     }
     const now = this.#calls.clock.now();
     if (this.#onLost && now >= this.#until) {
       this.end("unconfirmed");
-      return;
+      return false;
     }
     if (now >= this.#renewAt && !this.#renewing) {
       this.#renewing = this.#renew().finally(() => {
@@ -115,6 +115,7 @@ export class Lease {
       next.push(this.#renewAt - now);
     }
     this.#cancelLook = this.#calls.timers.after(Math.max(1, Math.min(...next)), () => this.look());
+    return now < this.#until;
   }
 
   /** Renews no more. Without a loss nobody is told. */
@@ -132,10 +133,12 @@ export class Lease {
   /** Ends the lease here, and soon at the server, with all that hangs on it. Nobody is told. */
   abandon(): void {
     this.end();
-    const requestId = newRequestId();
-    // Where that fails the lease ends by itself.
-    this.#calls
-      .retried((options) => this.#calls.leases.revokeLease({ leaseId: this.id, requestId }, options))
+    const { leases, lastWords } = this.#calls;
+    const request = { leaseId: this.id, requestId: newRequestId() };
+    // The first attempt outlives the client. Where all fail the lease ends by itself.
+    lastWords
+      .revokeLease(request)
+      .catch(() => this.#calls.retried((options) => leases.revokeLease(request, options)))
       .catch(() => {});
   }
 

@@ -181,8 +181,8 @@ export class Lock {
 
   /**
    * Tells the lock's state and then every change of its holders. It goes on over broken connections and
-   * restarts of the server, and then tells the state anew; what changed meanwhile is in it. The loop ends
-   * when `signal` is aborted.
+   * restarts of the server, and then tells the state anew; what changed meanwhile is in it. It waits for a
+   * server that can't be reached. The loop ends when `signal` is aborted.
    */
   async *watch(options: { signal?: AbortSignal } = {}): AsyncGenerator<LockNews, void, undefined> {
     const { signal } = options;

@@ -78,8 +78,8 @@ export class Value {
 
   /**
    * Tells what is under the key, undefined for nothing, and then again whenever it changes. It goes on
-   * over broken connections and restarts of the server, and then tells what is there. The loop ends when
-   * `signal` is aborted.
+   * over broken connections and restarts of the server, and then tells what is there. It waits for a
+   * server that can't be reached. The loop ends when `signal` is aborted.
    */
   async *watch(options: { signal?: AbortSignal } = {}): AsyncGenerator<Stored | undefined, void, undefined> {
     const { signal } = options;

@@ -62,6 +62,30 @@ test("an acquire that is aborted leaves the line", async (t) => {
   await (await soon("the next", lock.acquire())).release();
 });
 
+test("an acquire that is aborted at any moment leaves nothing behind", async (t) => {
+  const server = await Server.start(t);
+  const lock = client(t, server).lock("deploy");
+  const outcomes = { aborted: 0, granted: 0 };
+  const attempts = Array.from({ length: 60 }, async (_, i) => {
+    // Some are left alone, so that the line moves on.
+    const grant = lock.acquire(i % 4 === 0 ? {} : { signal: AbortSignal.timeout(i * 10) });
+    await grant.then(
+      async (grant) => {
+        outcomes.granted++;
+        await grant.release();
+      },
+      (thrown: DOMException) => {
+        assert.equal(thrown.name, "TimeoutError");
+        outcomes.aborted++;
+      },
+    );
+  });
+  await soon("all", Promise.all(attempts));
+  assert.ok(outcomes.aborted > 0 && outcomes.granted >= 15, JSON.stringify(outcomes));
+  await eventually("the lock is free", async () => (await lock.get()).holderCount === 0);
+  assert.equal((await lock.get()).waiterCount, 0);
+});
+
 test("what a callback throws ends the acquire and leaves the line", async (t) => {
   const server = await Server.start(t);
   const lock = client(t, server).lock("deploy");
@@ -193,7 +217,9 @@ for (const method of ["CreateLease", "SubscribeAndGrab", "ReleaseLock"]) {
   test(`an answer to ${method} that is lost on its way changes nothing`, async (t) => {
     const server = await Server.start(t);
     const network = await Network.start(t, server.port);
-    const lock = connect({ address: network.address }).lock("deploy");
+    const far = connect({ address: network.address });
+    t.after(() => far.close());
+    const lock = far.lock("deploy");
     network.loseAnswerOf(method);
     const grant = await soon("the grant", lock.acquire());
     assert.deepEqual((await lock.get()).holders[0]?.fencingToken, grant.fencingToken);
