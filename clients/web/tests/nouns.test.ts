@@ -17,8 +17,10 @@ test("tickets have their turns in order, with their places told, over a server t
   const places: number[] = [];
   const turn = third.wait({ onPosition: ({ position }) => places.push(position) });
   await eventually("it hears its place", () => places.at(-1) === 2);
+  const told = places.length;
   await server.kill();
   await server.run();
+  await eventually("it hears its place again", () => places.length > told);
   await assert.rejects(second.wait({ wait: 50 }), { kind: "waitTimedOut", reason: "TURN_TIMED_OUT" });
   await second.cancel();
   await eventually("it is the next", () => places.at(-1) === 1);
