@@ -14,6 +14,7 @@ test: tools ## Runs all tests; installs what they need first
 	HOLDFAST_SERVER=$(CURDIR)/target/debug/holdfast cargo test --workspace --all-features --no-fail-fast
 	clients/python/test
 	clients/go/test
+	clients/web/test
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build
@@ -28,6 +29,7 @@ check: tools ## Checks everything and changes nothing
 	scripts/check-generated
 	scripts/check-generated-python
 	scripts/check-generated-go
+	scripts/check-generated-web
 
 fix: tools ## Mends what can be mended
 	cargo fmt --all
