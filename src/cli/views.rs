@@ -138,6 +138,8 @@ pub struct Lock {
     /// How many callers stand in line.
     pub waiters: u32,
     reserved: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back_for: Option<f64>,
 }
 
 impl From<v1::Lock> for Lock {
@@ -145,6 +147,7 @@ impl From<v1::Lock> for Lock {
         Lock {
             state: match v1::LockState::try_from(lock.state) {
                 Ok(v1::LockState::Held) => "HELD",
+                Ok(v1::LockState::HeldBack) => "HELD_BACK",
                 _ => "FREE",
             },
             name: lock.name,
@@ -152,6 +155,7 @@ impl From<v1::Lock> for Lock {
             holder_count: lock.holder_count,
             waiters: lock.waiter_count,
             reserved: lock.reserved,
+            held_back_for: lock.held_back_for.as_ref().map(seconds),
         }
     }
 }
@@ -165,6 +169,9 @@ impl Lock {
         }
         if self.holder_count > 1 {
             line.push_str(&format!(" and {} more", self.holder_count - 1));
+        }
+        if let Some(seconds) = self.held_back_for {
+            line.push_str(&format!(" held_back_for={seconds}"));
         }
         if self.waiters > 0 {
             line.push_str(&format!(", {} waiting", self.waiters));

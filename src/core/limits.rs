@@ -23,6 +23,8 @@ pub const TTL_MIN: Duration = Duration::from_millis(100);
 pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The TTL of a lease whose caller named none, unless the operator says otherwise.
 pub const TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest time for which a lost grant holds its lock back.
+pub const RELEASE_DELAY_MAX: Duration = Duration::from_secs(3600);
 /// The longest wait in line.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The shortest time for which an unused reserved lock stays.

@@ -279,6 +279,7 @@ impl State {
             shared: ask.mode == Mode::Shared,
             max_shared: ask.max_shared.unwrap_or(0),
             open: ask.open,
+            release_delay_millis: ask.release_delay.millis(),
             ends_nanos: waiter.deadline.as_nanos(),
             ..HoldValue::default()
         };

@@ -9,10 +9,12 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::fifo::{Fifo, Ticket};
+use super::lapse::Lapsed;
 use super::limits::*;
 use super::line::Pace;
 use super::name::{
-    About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueKey,
+    About, FifoId, LeaseId, LockName, Namespace, QueueName, ReleaseDelay, RequestId, TicketId,
+    ValueKey,
 };
 use super::queue::{Consumer, Item, Queue};
 use super::record::{Change, Key, Record, ShardValue, Value};
@@ -219,17 +221,25 @@ pub(super) struct Space {
     pub(super) webhooks_over: VecDeque<WebhookIx>,
 }
 
-/// A lock that is held, waited for or reserved.
+/// A lock that is held, held back, waited for or reserved.
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) space: SpaceIx,
     pub(super) name: LockName,
     /// By fencing token.
     pub(super) holders: SmallVec<[GrantIx; 4]>,
-    /// The smallest `max_shared` among the holders.
+    /// The smallest `max_shared` among the holders, those who lost it and hold it back included.
     pub(super) shared_bound: u32,
+    pub(super) lapsed: Option<Box<Lapsed>>,
     pub(super) line: Option<Box<Line>>,
     pub(super) reserved: Option<Box<Reserved>>,
+}
+
+impl Lock {
+    /// Whether somebody holds it, or has lost it and holds it back.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.holders.is_empty() || self.lapsed.is_some()
+    }
 }
 
 /// What a reserved lock knows beyond others.
@@ -255,6 +265,7 @@ pub(super) struct Ask {
     pub(super) mode: Mode,
     pub(super) max_shared: Option<u32>,
     pub(super) open: bool,
+    pub(super) release_delay: ReleaseDelay,
     pub(super) keeper: Keeper,
     pub(super) about: Option<Arc<About>>,
     pub(super) session: Option<CallId>,
@@ -286,6 +297,7 @@ pub(super) struct Grant {
     pub(super) fencing_token: u64,
     pub(super) mode: Mode,
     pub(super) open: bool,
+    pub(super) release_delay: ReleaseDelay,
     pub(super) max_shared: Option<u32>,
     /// How many calls were told of it and have not given it back.
     pub(super) told: u32,
@@ -472,6 +484,7 @@ impl State {
                 Timer::Lease(lease) => self.lease_is_due(lease, out),
                 Timer::Grant(grant) => self.grant_is_due(grant, out),
                 Timer::Wait(waiter) => self.wait_is_due(waiter, out),
+                Timer::Lapsed(lock, token) => self.lapsed_is_due(lock, token, out),
                 Timer::Reserved(lock) => self.reserved_is_due(lock, out),
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),

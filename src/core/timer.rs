@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Grant(GrantIx),
     /// A wait times out.
     Wait(WaiterIx),
+    /// The release delay of a lost grant has passed: the lock's, and the grant's fencing token.
+    Lapsed(LockIx, u64),
     /// A reserved lock may have been unused for too long.
     Reserved(LockIx),
     /// The positions of a line have changed and may be told.

@@ -310,6 +310,30 @@ fn a_held_lock_is_told_with_its_holder_and_a_code_of_its_own() {
 }
 
 #[test]
+fn a_lock_that_is_held_back_says_so() {
+    let server = Server::start();
+    server.json(&["lock", "acquire", "deploy", "--release-delay", "1h"]);
+    let force = ["lock", "force-release", "deploy"];
+    assert_eq!(stdout(&server.run(&force)), "released 1 grant\n");
+    let lock = server.json(&["lock", "get", "deploy"]);
+    assert_eq!(lock["state"], "HELD_BACK");
+    assert!(lock["held_back_for"].as_f64().unwrap() > 3_000.0);
+    let text = server.run(&["lock", "get", "deploy"]);
+    let text = stdout(&text);
+    assert!(
+        text.starts_with("deploy HELD_BACK held_back_for=3"),
+        "{text}"
+    );
+    let mut waiting = spawn(server.command(&["lock", "acquire", "deploy", "--wait", "1m"]));
+    let mut line = String::new();
+    let mut news = BufReader::new(waiting.stderr.take().unwrap());
+    news.read_line(&mut line).unwrap();
+    assert!(line.contains("number 1 in line, held back for 3"), "{line}");
+    assert_eq!(stdout(&server.run(&force)), "released 1 grant\n");
+    assert!(wait(waiting).status.success());
+}
+
+#[test]
 fn waiting_callers_are_told_their_place_and_served_in_order() {
     let server = Server::start();
     let held = server.json(&["lock", "acquire", "deploy", "--owner", "ci-42"]);
@@ -547,6 +571,14 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         ),
         (&["lock", "acquire", "x", "--wait", "25h"], "wait"),
         (&["lock", "acquire", "x", "--wait", "soon"], "wait"),
+        (
+            &["lock", "acquire", "x", "--release-delay", "61m"],
+            "release_delay",
+        ),
+        (
+            &["lock", "acquire", "x", "--release-delay=-1s"],
+            "release_delay",
+        ),
         (
             &["lock", "acquire", "x", "--metadata", "novalue"],
             "metadata",

@@ -330,3 +330,64 @@ async fn bad_input_is_named() {
     let status = locks.acquire_lock(request).await.unwrap_err();
     assert_eq!(bad_field(&status), "grpc-timeout");
 }
+
+/// Forces a lock's release.
+async fn force(server: &Server, lock: &str) -> u32 {
+    let request = ForceReleaseLockRequest {
+        lock: lock.into(),
+        ..Default::default()
+    };
+    let mut locks = server.locks().await;
+    let answer = locks.force_release_lock(request).await.unwrap();
+    answer.into_inner().released_count
+}
+
+#[tokio::test]
+async fn a_grant_of_every_way_to_ask_holds_its_lock_back_when_it_is_lost() {
+    let server = Server::start().await;
+    let mut locks = server.locks().await;
+    let release_delay = span(Duration::from_secs(600));
+    let request = AcquireLockRequest {
+        release_delay,
+        ..ask("unary")
+    };
+    locks.acquire_lock(request).await.unwrap();
+    let subscribe = SubscribeAndGrabRequest {
+        lock: "subscribed".into(),
+        release_delay,
+        ..Default::default()
+    };
+    let stream = locks.subscribe_and_grab(subscribe).await;
+    grant(&mut stream.unwrap().into_inner()).await;
+    for lock in ["unary", "subscribed"] {
+        assert_eq!(force(&server, lock).await, 1);
+        let seen = get(&mut locks, lock).await;
+        assert_eq!(seen.state(), LockState::HeldBack);
+        assert_eq!((seen.holder_count, seen.holders.len()), (0, 0));
+        let left = seen.held_back_for.unwrap().seconds;
+        assert!((500..=600).contains(&left), "{left}");
+        let status = locks.acquire_lock(ask(lock)).await.unwrap_err();
+        assert_eq!(reason(&status), "LOCK_HELD");
+        assert!(status.message().contains("held back for"), "{status:?}");
+        assert_eq!(force(&server, lock).await, 1);
+        let seen = get(&mut locks, lock).await;
+        assert_eq!((seen.state(), seen.held_back_for), (LockState::Free, None));
+    }
+}
+
+#[tokio::test]
+async fn a_lock_goes_on_by_itself_when_its_delay_is_over() {
+    let server = Server::start().await;
+    let mut locks = server.locks().await;
+    let request = AcquireLockRequest {
+        hold: Some(acquire_lock_request::Hold::Ttl(
+            span(Duration::from_millis(100)).unwrap(),
+        )),
+        release_delay: span(Duration::from_millis(300)),
+        ..ask("deploy")
+    };
+    let asked = std::time::Instant::now();
+    locks.acquire_lock(request).await.unwrap();
+    soon(locks.acquire_lock(waiting("deploy"))).await.unwrap();
+    assert!(asked.elapsed() >= Duration::from_millis(400));
+}

@@ -13,7 +13,7 @@ use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
     ACK_TIMEOUT_MAX, ACK_TIMEOUT_MIN, CALLBACK_WAIT_MAX, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX,
-    DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
+    DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, RELEASE_DELAY_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
     About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
@@ -30,6 +30,7 @@ pub(super) struct Span(
 );
 
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
+const RELEASE_DELAY: Span = Span("release_delay", Duration::ZERO, RELEASE_DELAY_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
 const ACK_TIMEOUT: Span = Span("ack_timeout", ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
 const CALLBACK_WAIT: Span = Span("wait", Duration::ZERO, CALLBACK_WAIT_MAX);
@@ -157,6 +158,10 @@ fn acquire_input(
         shared: shared(request.mode)?,
         max_shared: request.max_shared,
         hold,
+        release_delay: match request.release_delay {
+            Some(value) => duration(&RELEASE_DELAY, value)?,
+            None => Duration::ZERO,
+        },
         wait: match request.wait {
             Some(value) => duration(wait, value)?,
             None => wait_default,
@@ -330,10 +335,10 @@ pub(super) fn leases_page(leases: Vec<LeaseView>, more: bool) -> v1::ListLeasesR
 }
 
 pub(super) fn lock(view: LockView) -> v1::Lock {
-    let state = if view.holder_count > 0 {
-        v1::LockState::Held
-    } else {
-        v1::LockState::Free
+    let state = match (view.holder_count, view.held_back_for) {
+        (0, None) => v1::LockState::Free,
+        (0, Some(_)) => v1::LockState::HeldBack,
+        _ => v1::LockState::Held,
     };
     v1::Lock {
         name: view.name.as_str().to_owned(),
@@ -342,7 +347,7 @@ pub(super) fn lock(view: LockView) -> v1::Lock {
         holder_count: count(view.holder_count),
         waiter_count: count(view.waiter_count),
         reserved: view.reserved,
-        held_back_for: None,
+        held_back_for: view.held_back_for.map(proto_duration),
     }
 }
 
@@ -529,6 +534,7 @@ mod tests {
             holder_count: 0,
             waiter_count: 0,
             reserved: true,
+            held_back_for: None,
         };
         let response = locks_page(vec![view("a"), view("b/ü")], true);
         let list = |page_token: &str| {

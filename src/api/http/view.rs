@@ -85,21 +85,26 @@ pub struct LockJson {
     holder_count: usize,
     waiters: usize,
     reserved: bool,
+    /// How long the release delays of holders that lost it go on; absent: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
+    held_back_for: Option<f64>,
 }
 
 impl From<&LockView> for LockJson {
     fn from(view: &LockView) -> LockJson {
         LockJson {
             name: view.name.to_string(),
-            state: if view.holder_count > 0 {
-                "HELD"
-            } else {
-                "FREE"
+            state: match (view.holder_count, view.held_back_for) {
+                (0, None) => "FREE",
+                (0, Some(_)) => "HELD_BACK",
+                _ => "HELD",
             },
             holders: view.holders.iter().map(HolderJson::from).collect(),
             holder_count: view.holder_count,
             waiters: view.waiter_count,
             reserved: view.reserved,
+            held_back_for: view.held_back_for.map(seconds),
         }
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fifo;
+mod lapse;
 mod lease;
 mod line;
 mod lock;
@@ -249,6 +250,7 @@ fn acquire(lock: &str) -> Acquire {
         mode: Mode::Exclusive,
         max_shared: None,
         hold: Hold::Ttl(TTL),
+        release_delay: ReleaseDelay::default(),
         wait: Duration::ZERO,
         about: None,
         request_id: None,

@@ -1,5 +1,6 @@
-//! S9. A free lock has no waiters, and whoever is first in line does not fit; every wait has ended
-//! one tick after its deadline. What a view tells of holders and waiters is so.
+//! S9. A free lock has no waiters, and whoever is first in line does not fit, beside holders and those
+//! who lost the lock and hold it back; every wait, and every release delay, has ended one tick after its
+//! deadline. What a view tells of holders, waiters and delays is so.
 
 use holdfast::core::{Answer, Effect, LockView, Refusal};
 
@@ -21,8 +22,8 @@ pub fn step(book: &Book, step: &Step<'_>) -> Verdict {
             let shared = first.asked.mode == holdfast::core::Mode::Shared;
             if book.fits(id, shared, first.asked.max_shared) {
                 return broken(format!(
-                    "{first:?} is first in line and fits beside {:?}",
-                    lock.holders
+                    "{first:?} is first in line and fits beside {:?} and {:?}",
+                    lock.holders, lock.lapsed
                 ));
             }
         }
@@ -46,18 +47,26 @@ pub fn step(book: &Book, step: &Step<'_>) -> Verdict {
             Effect::Watching(_, view) => view,
             _ => continue,
         };
-        is_so(book, &request.namespace, view)?;
+        is_so(book, step, &request.namespace, view)?;
     }
     Ok(())
 }
 
-fn is_so(book: &Book, space: &holdfast::core::Namespace, view: &LockView) -> Verdict {
+fn is_so(
+    book: &Book,
+    step: &Step<'_>,
+    space: &holdfast::core::Namespace,
+    view: &LockView,
+) -> Verdict {
     let lock = book.locks.get(&(space.clone(), view.name.clone()));
     let lock = lock.cloned().unwrap_or_default();
+    let until = lock.lapsed.values().map(|hold| hold.until).max();
+    let held_back_for = until.map(|until| until.since(step.now));
     let holders = view.holders.iter().map(|holder| holder.fencing_token);
     let same = holders.eq(lock.holders.keys().copied())
         && view.holder_count == lock.holders.len()
-        && view.waiter_count == lock.line.len();
+        && view.waiter_count == lock.line.len()
+        && view.held_back_for == held_back_for;
     if !same {
         return broken(format!("{view:?} was told, and {lock:?} is so"));
     }

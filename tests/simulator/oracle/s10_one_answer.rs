@@ -264,9 +264,9 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
         Refusal::LockHeld(view) => match command {
             Command::Acquire(acquire) => {
                 let alone = acquire.mode == Mode::Exclusive;
-                acquire.wait.is_zero() && (!alone || view.holder_count > 0)
+                acquire.wait.is_zero() && (!alone || view.is_in_use())
             }
-            Command::PutOpen { .. } => view.holder_count > 0,
+            Command::PutOpen { .. } => view.is_in_use(),
             _ => false,
         },
         Refusal::NotHolder(_) => {
