@@ -93,6 +93,7 @@ impl State {
             calls: calls.into(),
             ask,
             deadline: self.now + wait,
+            since: self.wall,
             told: position,
         });
         let roles = calls.iter().map(|call| (*call, CallRole::Waiter(index)));
@@ -281,6 +282,7 @@ impl State {
             open: ask.open,
             release_delay_millis: ask.release_delay.millis(),
             ends_nanos: waiter.deadline.as_nanos(),
+            acquired_at_ms: waiter.since.0,
             ..HoldValue::default()
         };
         match ask.keeper {

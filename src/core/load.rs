@@ -295,6 +295,7 @@ impl Loader {
             calls: SmallVec::new(),
             ask,
             deadline: Time::from_nanos(value.ends_nanos),
+            since: WallTime(value.acquired_at_ms),
             told: 0,
         });
         Ok(())

@@ -490,6 +490,7 @@ impl State {
         out.delete(key);
         self.webhook_grant_ended(index, cause, out);
         self.announce(index, Some(cause), out);
+        self.note_end(index, cause);
         let grant = &self.grants[index];
         let session = match grant.kept_by {
             KeptBy::Lease(lease) => self.leases[lease].session,

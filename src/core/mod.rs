@@ -7,6 +7,7 @@
 
 mod command;
 mod fifo;
+mod history;
 mod lapse;
 mod lease;
 pub mod limits;

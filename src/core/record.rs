@@ -168,7 +168,7 @@ pub struct HoldValue {
     /// The shared lease, 16 bytes; empty: none.
     #[prost(bytes = "vec", tag = "6")]
     pub lease: Vec<u8>,
-    /// When the grant was made, by the wall clock.
+    /// When the grant was made, or the place in line taken, by the wall clock.
     #[prost(uint64, tag = "7")]
     pub acquired_at_ms: u64,
     /// Who asked.

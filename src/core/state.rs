@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::fifo::{Fifo, Ticket};
+use super::history::History;
 use super::lapse::Lapsed;
 use super::limits::*;
 use super::line::Pace;
@@ -200,6 +201,7 @@ pub(super) enum CallRole {
 pub(super) struct Space {
     pub(super) name: Namespace,
     pub(super) locks: BTreeMap<LockName, LockIx>,
+    pub(super) history: History,
     pub(super) leases: BTreeMap<LeaseId, LeaseIx>,
     pub(super) requests: HashMap<RequestId, Remembered, foldhash::fast::RandomState>,
     pub(super) watchers: HashMap<LockName, Vec<CallId>, foldhash::fast::RandomState>,
@@ -318,6 +320,7 @@ pub(super) struct Waiter {
     pub(super) calls: SmallVec<[CallId; 1]>,
     pub(super) ask: Ask,
     pub(super) deadline: Time,
+    pub(super) since: WallTime,
     /// The position that was told last.
     pub(super) told: u32,
 }
@@ -380,6 +383,10 @@ impl State {
             Command::GetLock { lock } => {
                 let view = self.view_by_name(space, &lock);
                 out.answer(call, Answer::Lock(view));
+            }
+            Command::Explain { lock } => {
+                let explanation = Box::new(self.explain(space, &lock));
+                out.answer(call, Answer::Explained(explanation));
             }
             Command::ListLocks {
                 prefix,
@@ -483,8 +490,8 @@ impl State {
                 Timer::Serve(lock) => self.settle(lock, out),
                 Timer::Lease(lease) => self.lease_is_due(lease, out),
                 Timer::Grant(grant) => self.grant_is_due(grant, out),
-                Timer::Wait(waiter) => self.wait_is_due(waiter, out),
                 Timer::Lapsed(lock, token) => self.lapsed_is_due(lock, token, out),
+                Timer::Wait(waiter) => self.wait_is_due(waiter, out),
                 Timer::Reserved(lock) => self.reserved_is_due(lock, out),
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
                 Timer::Requests => self.requests_are_due(out),
@@ -554,6 +561,7 @@ impl State {
         self.spaces.push(Space {
             name: name.clone(),
             locks: BTreeMap::new(),
+            history: History::default(),
             leases: BTreeMap::new(),
             requests: HashMap::default(),
             watchers: HashMap::default(),

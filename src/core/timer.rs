@@ -19,10 +19,10 @@ pub(super) enum Timer {
     Lease(LeaseIx),
     /// A grant's own lease may have ended.
     Grant(GrantIx),
-    /// A wait times out.
-    Wait(WaiterIx),
     /// The release delay of a lost grant has passed: the lock's, and the grant's fencing token.
     Lapsed(LockIx, u64),
+    /// A wait times out.
+    Wait(WaiterIx),
     /// A reserved lock may have been unused for too long.
     Reserved(LockIx),
     /// The positions of a line have changed and may be told.

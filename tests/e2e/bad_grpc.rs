@@ -199,6 +199,11 @@ async fn other_calls_out_of_bounds_are_refused_too() {
             GetLockRequest { lock: lock.clone() }
         );
         refused!(
+            locks.explain_lock,
+            "lock",
+            ExplainLockRequest { lock: lock.clone() }
+        );
+        refused!(
             locks.watch_lock,
             "lock",
             WatchLockRequest { lock: lock.clone() }

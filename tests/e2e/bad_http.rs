@@ -376,6 +376,7 @@ async fn a_name_has_its_bounds_on_every_surface() {
             ("POST", "/check"),
             ("POST", "/force-release"),
             ("GET", "/watch"),
+            ("GET", "/why"),
             ("GET", ""),
         ] {
             // Without a name and an action it is another path.
@@ -440,6 +441,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("/api/v1/locks/x/check", &["POST"]),
         ("/api/v1/locks/x/force-release", &["POST"]),
         ("/api/v1/locks/x/watch", &["GET"]),
+        ("/api/v1/locks/x/why", &["GET"]),
         ("/api/v1/leases", &["GET", "POST"]),
         ("/api/v1/leases/x", &["GET"]),
         ("/api/v1/leases/x/renew", &["POST"]),

@@ -505,8 +505,9 @@ impl World {
 
     fn look(&mut self, client: usize) -> Command {
         let lock = self.lock(client);
-        match self.rng.u32(0..5) {
+        match self.rng.u32(0..6) {
             0 | 1 => Command::GetLock { lock },
+            4 => Command::Explain { lock },
             2 => Command::ListLocks {
                 prefix: if self.rng.bool() {
                     String::new()

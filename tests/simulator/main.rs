@@ -51,6 +51,7 @@ const FLOORS: &[(&str, u64)] = &[
     ("shared overlaps", 3_000),
     ("positions told", 15_000),
     ("releases", 5_000),
+    ("locks explained", 1_500),
     ("renewals", 4_500),
     ("expiries", 10_000),
     ("holds lapsed", 2_500),

@@ -16,9 +16,9 @@ use crate::core::limits::{
     DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, RELEASE_DELAY_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
-    About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
-    LeaseView, LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_ack_timeout,
-    check_destroy_after, check_page_size, check_ttl, check_wait,
+    About, Acquire, CallId, Command, EndCause, Explanation, Granted, Hold, HolderView, Invalid,
+    LeaseId, LeaseView, LockEvent, LockName, LockView, Mode, Namespace, PastHold, WaiterView,
+    WallTime, check_ack_timeout, check_destroy_after, check_page_size, check_ttl, check_wait,
 };
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
@@ -402,16 +402,49 @@ pub(super) fn lease(view: LeaseView) -> v1::Lease {
     }
 }
 
+/// What stands behind a lock.
+pub(super) fn explanation(explained: Explanation) -> v1::ExplainLockResponse {
+    let waiters = explained.waiters.iter().zip(1..);
+    v1::ExplainLockResponse {
+        waiters: waiters.map(|(view, place)| waiter(view, place)).collect(),
+        past_holds: explained.past_holds.iter().map(past_hold).collect(),
+        lock: Some(lock(explained.lock)),
+    }
+}
+
+fn waiter(view: &WaiterView, position: u32) -> v1::Waiter {
+    let about = view.about.as_deref();
+    v1::Waiter {
+        position,
+        owner: about.map(About::owner).unwrap_or_default().to_owned(),
+        mode: proto_mode(view.mode),
+        wait_start_time: Some(timestamp(view.since)),
+        wait_ends_in: Some(proto_duration(view.ends_in)),
+        metadata: about.map(About::metadata).cloned().unwrap_or_default(),
+    }
+}
+
+fn past_hold(past: &PastHold) -> v1::PastHold {
+    v1::PastHold {
+        holder: Some(holder(&past.holder)),
+        cause: end_kind(past.cause).into(),
+        end_time: Some(timestamp(past.at)),
+    }
+}
+
+fn end_kind(cause: EndCause) -> v1::LockEventKind {
+    match cause {
+        EndCause::Released => v1::LockEventKind::Released,
+        EndCause::Expired => v1::LockEventKind::Expired,
+        EndCause::Revoked => v1::LockEventKind::Revoked,
+        EndCause::Forced => v1::LockEventKind::Forced,
+        EndCause::CallbackRefused => v1::LockEventKind::CallbackRefused,
+        EndCause::CallbackTimedOut => v1::LockEventKind::CallbackTimedOut,
+    }
+}
+
 pub(super) fn event(event: &LockEvent) -> v1::LockEvent {
-    let kind = match event.ended {
-        None => v1::LockEventKind::Granted,
-        Some(EndCause::Released) => v1::LockEventKind::Released,
-        Some(EndCause::Expired) => v1::LockEventKind::Expired,
-        Some(EndCause::Revoked) => v1::LockEventKind::Revoked,
-        Some(EndCause::Forced) => v1::LockEventKind::Forced,
-        Some(EndCause::CallbackRefused) => v1::LockEventKind::CallbackRefused,
-        Some(EndCause::CallbackTimedOut) => v1::LockEventKind::CallbackTimedOut,
-    };
+    let kind = event.ended.map_or(v1::LockEventKind::Granted, end_kind);
     v1::LockEvent {
         kind: kind.into(),
         holder: Some(holder(&event.holder)),

@@ -15,7 +15,8 @@ use crate::api::openapi::{
 };
 use crate::api::{GrantTokens, lease_id_text};
 use crate::core::{
-    Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView, WallTime,
+    EndCause, Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView,
+    WallTime,
 };
 
 /// A span in seconds, to the millisecond and never more than is left.
@@ -35,6 +36,18 @@ pub fn mode_word(mode: Mode) -> &'static str {
     match mode {
         Mode::Exclusive => "EXCLUSIVE",
         Mode::Shared => "SHARED",
+    }
+}
+
+/// The word for how a hold ended.
+pub fn cause_word(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::Released => "released",
+        EndCause::Expired => "expired",
+        EndCause::Revoked => "revoked",
+        EndCause::Forced => "forced",
+        EndCause::CallbackRefused => "callback_refused",
+        EndCause::CallbackTimedOut => "callback_timed_out",
     }
 }
 

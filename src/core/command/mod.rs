@@ -168,6 +168,11 @@ pub enum Command {
         /// The lock.
         lock: LockName,
     },
+    /// Tells what stands behind a lock. Answer: [`Answer::Explained`].
+    Explain {
+        /// The lock.
+        lock: LockName,
+    },
     /// Lists locks by name. Answer: [`Answer::Locks`].
     ListLocks {
         /// Only names that begin so.
@@ -364,6 +369,41 @@ impl LockView {
     }
 }
 
+/// What stands behind a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The lock as it stands.
+    pub lock: LockView,
+    /// The first in line, in order.
+    pub waiters: Vec<WaiterView>,
+    /// How the last holds ended that are remembered, the newest first.
+    pub past_holds: Vec<PastHold>,
+}
+
+/// What everyone in the namespace may see of a place in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaiterView {
+    /// Alone or shared.
+    pub mode: Mode,
+    /// Who waits.
+    pub about: Option<Arc<About>>,
+    /// When the place was taken.
+    pub since: WallTime,
+    /// The time until it is given up.
+    pub ends_in: Duration,
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastHold {
+    /// The grant, as it was, without a time to its end; without its metadata where that was large.
+    pub holder: HolderView,
+    /// How it ended.
+    pub cause: EndCause,
+    /// When.
+    pub at: WallTime,
+}
+
 /// A grant as told to its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
@@ -446,6 +486,8 @@ pub enum Answer {
     Released,
     /// The lock as it stands.
     Lock(LockView),
+    /// What stands behind the lock.
+    Explained(Box<Explanation>),
     /// A page of locks.
     Locks {
         /// The locks.

@@ -463,3 +463,23 @@ fn a_lapsed_hold_beside_one_that_it_excludes_is_damage() {
         .find_map(|(key, value)| loader.record(key, value).err());
     assert!(failed.unwrap().0.contains("exclude each other"));
 }
+
+#[test]
+fn who_waits_until_the_end_of_the_delay_is_served_and_not_sent_away() {
+    let mut rules = Rules::new();
+    rules.take(delayed(acquire("a")));
+    let waiter = rules.stand(Acquire {
+        wait: TTL + DELAY,
+        ..acquire("a")
+    });
+    rules.pass(TTL);
+    rules.pass(DELAY);
+    rules.got(waiter);
+}
+
+#[test]
+fn a_delay_costs_a_grant_nothing_and_a_lock_one_pointer() {
+    assert_eq!(size_of::<state::Grant>(), 112);
+    assert_eq!(size_of::<state::Lock>(), 80);
+    assert_eq!(size_of::<timer::Timer>(), 16);
+}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fifo;
+mod history;
 mod lapse;
 mod lease;
 mod line;
@@ -29,6 +30,7 @@ const WAIT: Duration = Duration::from_secs(5);
 struct Rules {
     state: State,
     now: Time,
+    wall: WallTime,
     last_call: u64,
     store: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the last command or tick wanted stored.
@@ -42,6 +44,7 @@ impl Rules {
         Rules {
             state: State::default(),
             now: Time::ZERO,
+            wall: WallTime(1_000),
             last_call: 0,
             store: BTreeMap::new(),
             changes: Vec::new(),
@@ -52,7 +55,7 @@ impl Rules {
     fn context(&self) -> Context {
         Context {
             now: self.now,
-            wall: WallTime(1_000),
+            wall: self.wall,
         }
     }
 

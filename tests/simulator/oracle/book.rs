@@ -18,6 +18,9 @@ use holdfast::core::{
 /// How long an outcome is remembered: a promise to users, so it stands here by itself.
 const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 
+/// How many past holds of a lock are told: a promise to users, so it stands here by itself.
+const PAST_HOLDS_MAX: usize = 8;
+
 pub type LockId = (Namespace, LockName);
 pub type PlaceId = u64;
 
@@ -105,6 +108,8 @@ pub struct LockBook {
     pub lapsed: BTreeMap<u64, LapsedHold>,
     /// By order of arrival.
     pub line: VecDeque<PlaceId>,
+    /// The fencing tokens of those who held it last, the newest behind.
+    pub ended: VecDeque<u64>,
 }
 
 /// A place in line.
@@ -356,6 +361,7 @@ impl Book {
         let mut remembered = Vec::new();
         let mut ended_at_once = Vec::new();
         for change in step.changes {
+            self.note_past(change);
             match change {
                 // In one tick a lock can come to a waiter whose lease is due next.
                 Change::Delete(Key::Grant(space, lock, token))
@@ -391,6 +397,18 @@ impl Book {
         }
         self.see_renewal(step);
         seen
+    }
+
+    /// Remembers who held a lock last, in the order of the ends.
+    fn note_past(&mut self, change: &Change) {
+        if let Change::Delete(Key::Grant(space, lock, token)) = change {
+            let lock = (space.clone(), lock.clone());
+            let ended = &mut self.locks.entry(lock).or_default().ended;
+            if ended.len() == PAST_HOLDS_MAX {
+                ended.pop_front();
+            }
+            ended.push_back(*token);
+        }
     }
 
     fn see_change(

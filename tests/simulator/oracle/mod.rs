@@ -291,6 +291,7 @@ impl Oracle {
         for effect in step.effects {
             tally.count(match effect {
                 Effect::Queued(..) => "positions told",
+                Effect::Reply(_, Ok(Answer::Explained(_))) => "locks explained",
                 Effect::Changed(..) => "watched changes",
                 Effect::Lost { .. } => "loss notices",
                 Effect::SessionEnded { .. } => "sessions ended",

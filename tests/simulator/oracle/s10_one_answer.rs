@@ -169,6 +169,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
         // S11 looks into these.
         (Command::Fifo(command), Some(Ok(Answer::Fifo(answer)))) => is_answer(command, answer),
         (Command::GetLock { lock }, Some(Ok(Answer::Lock(view)))) => view.name == *lock,
+        (Command::Explain { lock }, Some(Ok(Answer::Explained(told)))) => told.lock.name == *lock,
         (Command::CreateLease { ttl, .. }, Some(Ok(Answer::Lease(view)))) => view.ttl == *ttl,
         (Command::GetLease { id }, Some(Ok(Answer::Lease(view)))) => view.id == *id,
         (Command::ListLocks { prefix, limit, .. }, Some(Ok(Answer::Locks { locks, more }))) => {
