@@ -189,6 +189,11 @@ impl From<Invalid> for ApiError {
 
 /// Who holds and how many wait, in a few words.
 fn describe(view: &LockView) -> String {
+    let waiting = format!("with {} waiting", view.waiter_count);
+    if let (0, Some(left)) = (view.holder_count, view.held_back_for) {
+        let seconds = left.as_secs_f64();
+        return format!("back for {seconds:.1} s, as its holder lost it, {waiting}");
+    }
     let owner = view
         .holders
         .first()
@@ -202,7 +207,7 @@ fn describe(view: &LockView) -> String {
         Some(owner) => format!("by {owner}"),
         None => format!("by {} holder(s)", view.holder_count),
     };
-    format!("{by}, with {} waiting", view.waiter_count)
+    format!("{by}, {waiting}")
 }
 
 impl From<Refusal> for ApiError {

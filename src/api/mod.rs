@@ -25,7 +25,7 @@ pub use webhook::WebhookSecrets;
 
 use crate::core::{
     About, Acquire, Delivery, Fnv1a, Hold, Invalid, LeaseId, LockName, Mode, Namespace, Proof,
-    QueueName, Refusal, RequestId,
+    QueueName, Refusal, ReleaseDelay, RequestId,
 };
 use crate::shard::Shard;
 use crate::store::{ShardId, Store, StoreError};
@@ -208,6 +208,8 @@ pub struct AcquireInput {
     pub max_shared: u32,
     /// What keeps the grant alive; `None`: the surface's default.
     pub hold: Option<Hold>,
+    /// How long the lock is held back when the grant is lost.
+    pub release_delay: Duration,
     /// How long to stand in line.
     pub wait: Duration,
     /// Who asks.
@@ -221,11 +223,7 @@ pub struct AcquireInput {
 impl AcquireInput {
     /// Checks everything; `hold_default` stands where the caller named none.
     pub fn check(self, hold_default: Hold) -> Result<Acquire, Invalid> {
-        let mode = if self.shared {
-            Mode::Shared
-        } else {
-            Mode::Exclusive
-        };
+        let mode = Mode::of(self.shared);
         let hold = self.hold.unwrap_or(hold_default);
         if let Hold::Ttl(ttl) = hold {
             crate::core::check_ttl(ttl)?;
@@ -235,6 +233,7 @@ impl AcquireInput {
             mode,
             max_shared: crate::core::check_max_shared(mode, self.max_shared)?,
             hold,
+            release_delay: ReleaseDelay::new(self.release_delay)?,
             wait: crate::core::check_wait(self.wait)?,
             about: About::new(&self.owner, self.metadata)?,
             request_id: request_id(&self.request_id)?,

@@ -87,6 +87,14 @@ pub struct AcquireArgs {
     #[arg(long, value_name = "LEASE_ID", value_parser = input::secret)]
     lease: Option<secrecy::SecretString>,
 
+    /// How long the lock is held back when the grant is lost: up to 1h; without it, not at all
+    ///
+    /// A grant is lost when its TTL passes, when it is forced, or when its webhook is not taken in
+    /// time. The delay leaves time to stop the work before the next holder begins; after a release
+    /// there is none.
+    #[arg(long, value_name = "DURATION")]
+    release_delay: Option<String>,
+
     /// Makes a retry safe: the same id gets the same grant, for 2 minutes
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -133,7 +141,11 @@ impl AcquireArgs {
             metadata: input::metadata(&self.metadata)?,
             request_id: self.request_id.clone().unwrap_or_default(),
             callback: self.callback.callback()?,
-            release_delay: None,
+            release_delay: self
+                .release_delay
+                .as_deref()
+                .map(|delay| input::proto_duration("release_delay", delay))
+                .transpose()?,
         })
     }
 }
@@ -375,6 +387,8 @@ struct Queued<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     holders: Vec<views::Holder>,
     holder_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back_for: Option<f64>,
 }
 
 impl<'a> Queued<'a> {
@@ -386,6 +400,7 @@ impl<'a> Queued<'a> {
             position,
             holders: found.holders.into_iter().map(Into::into).collect(),
             holder_count: found.holder_count,
+            held_back_for: found.held_back_for.as_ref().map(views::seconds),
         }
     }
 }
@@ -398,7 +413,11 @@ impl Display for Queued<'_> {
             write!(f, ", held by {}", holder.name())?;
         }
         match self.holder_count {
-            0 | 1 => Ok(()),
+            0 => match self.held_back_for {
+                Some(seconds) => write!(f, ", held back for {seconds}s as its holder lost it"),
+                None => Ok(()),
+            },
+            1 => Ok(()),
             count => write!(f, " and {} more", count - 1),
         }
     }

@@ -23,6 +23,7 @@ mod token;
 mod value;
 mod views;
 mod webhook;
+mod why;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Take, keep, give back and look at locks
     Lock(lock::LockArgs),
+    /// Tell what stands behind a lock: who holds it, who waits, and how its last holds ended
+    Why(why::WhyArgs),
     /// Make and keep shared leases: one heartbeat for many locks
     Lease(lease::LeaseArgs),
     /// Stand in durable lines, with tickets that outlive connections
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => args.run(),
         Command::Lock(args) => client::execute(args.output(), args.run()),
+        Command::Why(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
         Command::Fifo(args) => client::execute(args.output(), args.run()),
         Command::Value(args) => client::execute(args.output(), args.run()),

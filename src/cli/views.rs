@@ -100,28 +100,106 @@ impl From<v1::Holder> for Holder {
 impl Holder {
     /// The owner, or what stands for one that gave no name.
     pub fn name(&self) -> &str {
-        match self.owner.as_str() {
-            "" => "someone without a name",
-            owner => owner,
+        name(&self.owner)
+    }
+
+    /// Writes the holder, with `end` for what is to be said of the end of its hold.
+    fn write(&self, f: &mut fmt::Formatter<'_>, end: &str) -> fmt::Result {
+        write!(f, "{} {}", self.name(), self.mode)?;
+        write!(f, " fencing_token={}{end}", self.fencing_token)?;
+        if let Some(time) = &self.acquire_time {
+            write!(f, " since={time}")?;
         }
+        write_metadata(f, &self.metadata)
     }
 }
 
 impl Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name(), self.mode)?;
-        write!(f, " fencing_token={}", self.fencing_token)?;
-        match self.expires_in {
-            Some(seconds) => write!(f, " expires_in={seconds}")?,
-            None => write!(f, " expires_in=never")?,
+        let end = match self.expires_in {
+            Some(seconds) => format!(" expires_in={seconds}"),
+            None => " expires_in=never".to_owned(),
+        };
+        self.write(f, &end)
+    }
+}
+
+/// The owner, or what stands for one that gave no name.
+fn name(owner: &str) -> &str {
+    match owner {
+        "" => "someone without a name",
+        owner => owner,
+    }
+}
+
+fn write_metadata(f: &mut fmt::Formatter<'_>, metadata: &BTreeMap<String, String>) -> fmt::Result {
+    metadata
+        .iter()
+        .try_for_each(|(key, value)| write!(f, " {key}={value}"))
+}
+
+/// A place in the line of a lock.
+#[derive(Debug, Serialize)]
+pub struct Waiter {
+    position: u32,
+    owner: String,
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait_start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wait_ends_in: Option<f64>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl From<v1::Waiter> for Waiter {
+    fn from(waiter: v1::Waiter) -> Waiter {
+        Waiter {
+            position: waiter.position,
+            owner: waiter.owner,
+            mode: mode(waiter.mode),
+            wait_start_time: waiter.wait_start_time.as_ref().map(ToString::to_string),
+            wait_ends_in: waiter.wait_ends_in.as_ref().map(seconds),
+            metadata: waiter.metadata,
         }
-        if let Some(time) = &self.acquire_time {
+    }
+}
+
+impl Display for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {} {}", self.position, name(&self.owner), self.mode)?;
+        if let Some(time) = &self.wait_start_time {
             write!(f, " since={time}")?;
         }
-        for (key, value) in &self.metadata {
-            write!(f, " {key}={value}")?;
+        write_metadata(f, &self.metadata)
+    }
+}
+
+/// A hold that has ended.
+#[derive(Debug, Serialize)]
+pub struct PastHold {
+    cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<String>,
+    holder: Holder,
+}
+
+impl From<v1::PastHold> for PastHold {
+    fn from(past: v1::PastHold) -> PastHold {
+        PastHold {
+            cause: event_word(past.cause),
+            end_time: past.end_time.as_ref().map(ToString::to_string),
+            holder: past.holder.unwrap_or_default().into(),
         }
-        Ok(())
+    }
+}
+
+impl Display for PastHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(time) = &self.end_time {
+            write!(f, "{time} ")?;
+        }
+        write!(f, "{} ", self.cause)?;
+        self.holder.write(f, "")
     }
 }
 
@@ -138,6 +216,8 @@ pub struct Lock {
     /// How many callers stand in line.
     pub waiters: u32,
     reserved: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back_for: Option<f64>,
 }
 
 impl From<v1::Lock> for Lock {
@@ -145,6 +225,7 @@ impl From<v1::Lock> for Lock {
         Lock {
             state: match v1::LockState::try_from(lock.state) {
                 Ok(v1::LockState::Held) => "HELD",
+                Ok(v1::LockState::HeldBack) => "HELD_BACK",
                 _ => "FREE",
             },
             name: lock.name,
@@ -152,6 +233,7 @@ impl From<v1::Lock> for Lock {
             holder_count: lock.holder_count,
             waiters: lock.waiter_count,
             reserved: lock.reserved,
+            held_back_for: lock.held_back_for.as_ref().map(seconds),
         }
     }
 }
@@ -165,6 +247,9 @@ impl Lock {
         }
         if self.holder_count > 1 {
             line.push_str(&format!(" and {} more", self.holder_count - 1));
+        }
+        if let Some(seconds) = self.held_back_for {
+            line.push_str(&format!(" held_back_for={seconds}"));
         }
         if self.waiters > 0 {
             line.push_str(&format!(", {} waiting", self.waiters));
@@ -190,6 +275,21 @@ impl Display for Lock {
     }
 }
 
+/// The word for what happened to a holder.
+pub fn event_word(kind: i32) -> &'static str {
+    use v1::LockEventKind as Kind;
+    match Kind::try_from(kind) {
+        Ok(Kind::Granted) => "granted",
+        Ok(Kind::Released) => "released",
+        Ok(Kind::Expired) => "expired",
+        Ok(Kind::Revoked) => "revoked",
+        Ok(Kind::Forced) => "forced",
+        Ok(Kind::CallbackRefused) => "callback_refused",
+        Ok(Kind::CallbackTimedOut) => "callback_timed_out",
+        Ok(Kind::Unspecified) | Err(_) => "unknown",
+    }
+}
+
 /// A change of a lock's holders.
 #[derive(Debug, Serialize)]
 pub struct LockEvent {
@@ -205,19 +305,9 @@ pub struct LockEvent {
 impl LockEvent {
     /// A change of `lock`.
     pub fn new(lock: &str, event: v1::LockEvent) -> LockEvent {
-        use v1::LockEventKind as Kind;
         LockEvent {
             lock: lock.to_owned(),
-            event: match Kind::try_from(event.kind) {
-                Ok(Kind::Granted) => "granted",
-                Ok(Kind::Released) => "released",
-                Ok(Kind::Expired) => "expired",
-                Ok(Kind::Revoked) => "revoked",
-                Ok(Kind::Forced) => "forced",
-                Ok(Kind::CallbackRefused) => "callback_refused",
-                Ok(Kind::CallbackTimedOut) => "callback_timed_out",
-                Ok(Kind::Unspecified) | Err(_) => "unknown",
-            },
+            event: event_word(event.kind),
             holder: event.holder.map(Holder::from),
             event_time: event.event_time.as_ref().map(ToString::to_string),
             holder_count: event.holder_count,

@@ -23,6 +23,8 @@ pub const TTL_MIN: Duration = Duration::from_millis(100);
 pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The TTL of a lease whose caller named none, unless the operator says otherwise.
 pub const TTL_DEFAULT: Duration = Duration::from_secs(60);
+/// The longest time for which a lost grant holds its lock back.
+pub const RELEASE_DELAY_MAX: Duration = Duration::from_secs(3600);
 /// The longest wait in line.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The shortest time for which an unused reserved lock stays.
@@ -168,6 +170,16 @@ pub const POSITION_INTERVAL: Duration = Duration::from_millis(100);
 pub const POSITIONS_PER_INTERVAL: usize = 256;
 /// The most holders that a view of a lock shows.
 pub const HOLDERS_SHOWN_MAX: usize = 100;
+/// The most places in line that an explanation of a lock shows.
+pub const WAITERS_SHOWN_MAX: usize = 100;
+/// The most past holds of one lock that are remembered; the oldest are forgotten first.
+pub const PAST_HOLDS_MAX: usize = 8;
+/// The most locks of one namespace whose past holds are remembered; the one that was given up longest
+/// ago is forgotten first.
+pub const PAST_LOCKS_MAX: usize = 4_096;
+/// The most metadata of a past hold that is remembered, keys and values together, in bytes; more is
+/// left out as a whole.
+pub const PAST_METADATA_BYTES_MAX: usize = 1_024;
 /// The most entries of one page of a listing.
 pub const PAGE_SIZE_MAX: usize = 1_000;
 /// The entries of a page whose caller named no size.

@@ -93,6 +93,7 @@ impl State {
             calls: calls.into(),
             ask,
             deadline: self.now + wait,
+            since: self.wall,
             told: position,
         });
         let roles = calls.iter().map(|call| (*call, CallRole::Waiter(index)));
@@ -279,7 +280,9 @@ impl State {
             shared: ask.mode == Mode::Shared,
             max_shared: ask.max_shared.unwrap_or(0),
             open: ask.open,
+            release_delay_millis: ask.release_delay.millis(),
             ends_nanos: waiter.deadline.as_nanos(),
+            acquired_at_ms: waiter.since.0,
             ..HoldValue::default()
         };
         match ask.keeper {

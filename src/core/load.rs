@@ -3,10 +3,11 @@
 use smallvec::SmallVec;
 
 use super::command::Mode;
+use super::lapse::LapsedHold;
 use super::limits::HOLDERS_PER_LOCK_MAX;
 use super::name::{
-    About, FifoId, LeaseId, LockName, Namespace, RequestId, TicketId, ValueBytes, ValueKey,
-    WebhookId,
+    About, FifoId, LeaseId, LockName, Namespace, ReleaseDelay, RequestId, TicketId, ValueBytes,
+    ValueKey, WebhookId,
 };
 use super::queue::read_queue_outcome;
 use super::record::*;
@@ -79,6 +80,9 @@ impl State {
         for (key, value) in self.durable_waiters() {
             add(key, Value::Waiter(value));
         }
+        for (key, value) in self.lapsed_records() {
+            add(key, value);
+        }
         for (key, value) in self.webhook_records() {
             add(key, value);
         }
@@ -107,6 +111,9 @@ impl Loader {
             (Key::Lock(space, name), Value::Lock(value)) => self.reserved(&space, &name, &value)?,
             (Key::Grant(space, name, token), Value::Grant(value)) => {
                 self.grant(&space, &name, token, value)?;
+            }
+            (Key::Lapsed(space, name, token), Value::Lapsed(value)) => {
+                self.lapsed(&space, &name, token, &value)?;
             }
             (Key::Waiter(space, name, arrival), Value::Waiter(value)) => {
                 self.waiter(&space, &name, arrival, value)?;
@@ -203,27 +210,8 @@ impl Loader {
     ) -> Result<(), Damage> {
         let lock = self.lock(space, name)?;
         let ask = self.ask(lock, &value)?;
+        self.is_sound(lock, fencing_token, ask.mode)?;
         let state = &mut self.state;
-        if fencing_token > state.last_fencing_token {
-            return Err(Damage(format!(
-                "the lock {name} has the fencing token {fencing_token}, above the highest ever given, {}",
-                state.last_fencing_token
-            )));
-        }
-        let holders = &state.locks[lock].holders;
-        let fits = match holders.first() {
-            None => true,
-            Some(first) => {
-                ask.mode == Mode::Shared
-                    && state.grants[*first].mode == Mode::Shared
-                    && holders.len() < HOLDERS_PER_LOCK_MAX as usize
-            }
-        };
-        if !fits {
-            return Err(Damage(format!(
-                "the lock {name} has holders that exclude each other"
-            )));
-        }
         let kept_by = match ask.keeper {
             Keeper::Nothing => KeptBy::Nothing,
             Keeper::Ttl(_) => KeptBy::Own(expiry(state.now, value.ttl_nanos, value.ends_nanos)),
@@ -240,6 +228,7 @@ impl Loader {
             fencing_token,
             mode: ask.mode,
             open: ask.open,
+            release_delay: ask.release_delay,
             max_shared: ask.max_shared,
             told,
             kept_by,
@@ -248,6 +237,46 @@ impl Loader {
             session: None,
             request: ask.request.map(Box::new),
         });
+        Ok(())
+    }
+
+    fn lapsed(
+        &mut self,
+        space: &Namespace,
+        name: &LockName,
+        fencing_token: u64,
+        value: &LapsedValue,
+    ) -> Result<(), Damage> {
+        let lock = self.lock(space, name)?;
+        let hold = LapsedHold::read(value);
+        self.is_sound(lock, fencing_token, hold.mode)?;
+        self.state.insert_lapsed(lock, fencing_token, hold);
+        Ok(())
+    }
+
+    /// Whether a hold with this token can stand beside those that were loaded before it.
+    fn is_sound(&self, lock: LockIx, fencing_token: u64, mode: Mode) -> Result<(), Damage> {
+        let state = &self.state;
+        let name = &state.locks[lock].name;
+        if fencing_token > state.last_fencing_token {
+            return Err(Damage(format!(
+                "the lock {name} has the fencing token {fencing_token}, above the highest ever given, {}",
+                state.last_fencing_token
+            )));
+        }
+        let fits = match state.held_as(lock) {
+            None => true,
+            Some((held, count)) => {
+                mode == Mode::Shared
+                    && held == Mode::Shared
+                    && count < HOLDERS_PER_LOCK_MAX as usize
+            }
+        };
+        if !fits {
+            return Err(Damage(format!(
+                "the lock {name} has holders that exclude each other"
+            )));
+        }
         Ok(())
     }
 
@@ -266,6 +295,7 @@ impl Loader {
             calls: SmallVec::new(),
             ask,
             deadline: Time::from_nanos(value.ends_nanos),
+            since: WallTime(value.acquired_at_ms),
             told: 0,
         });
         Ok(())
@@ -371,13 +401,10 @@ impl Loader {
             Some((id, value.fingerprint))
         };
         Ok(Ask {
-            mode: if value.shared {
-                Mode::Shared
-            } else {
-                Mode::Exclusive
-            },
+            mode: Mode::of(value.shared),
             max_shared: (value.max_shared > 0).then_some(value.max_shared),
             open: value.open,
+            release_delay: ReleaseDelay::trusted(value.release_delay_millis),
             keeper,
             about: about(&value.owner, value.metadata.clone()),
             session: None,

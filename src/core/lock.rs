@@ -1,7 +1,7 @@
 //! The rules of locks: who holds, who waits, who is next.
 //!
 //! Invariant: the holders of a lock are one exclusive grant, or shared grants up to the smallest
-//! `max_shared` among them.
+//! `max_shared` among them. Those who lost it and hold it back count as holders: see `lapse.rs`.
 //! Invariant: a waiter stands in line only while the first in the line does not fit; so a free lock
 //! has no waiters.
 //! Invariant: who would overtake a waiter waits.
@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::limits::*;
-use super::name::{About, Invalid, LockName, Namespace, RequestId};
+use super::name::{About, Invalid, LockName, Namespace, ReleaseDelay, RequestId};
 use super::record::{HoldValue, Key, LockValue, Value, nanos};
 use super::request::{Done, Kind, Recall};
 use super::state::*;
@@ -21,7 +21,7 @@ use super::timer::{Expiry, Timer};
 use super::webhook::Turned;
 
 /// What stands for a missing `max_shared`.
-const UNBOUNDED: u32 = HOLDERS_PER_LOCK_MAX;
+pub(super) const UNBOUNDED: u32 = HOLDERS_PER_LOCK_MAX;
 
 impl State {
     pub(super) fn reserve(
@@ -77,6 +77,7 @@ impl State {
         let asked = (
             &acquire.lock,
             (acquire.mode, acquire.max_shared, acquire.hold),
+            acquire.release_delay,
             &acquire.about,
             (acquire.must_exist, acquire.open),
             &acquire.subscribe,
@@ -110,6 +111,7 @@ impl State {
             mode: acquire.mode,
             max_shared: acquire.max_shared,
             open: acquire.open,
+            release_delay: acquire.release_delay,
             keeper,
             about: acquire.about,
             session: acquire.session,
@@ -151,6 +153,7 @@ impl State {
             mode: Mode::Exclusive,
             max_shared: None,
             open: true,
+            release_delay: ReleaseDelay::default(),
             keeper: Keeper::Ttl(ttl.unwrap_or(default_ttl)),
             about,
             session: None,
@@ -292,15 +295,22 @@ impl State {
             (Some(lock), None) => self.locks[lock].holders.to_vec(),
             (Some(lock), Some(token)) => self.grant_by_token(lock, token).into_iter().collect(),
         };
-        out.answer(call, Answer::Forced(grants.len()));
-        self.remember(space, request, Done::Forced(grants.len()), out);
-        for grant in &grants {
-            self.end_grant(*grant, EndCause::Forced, None, out);
-        }
+        let lapsed = lock.and_then(|lock| self.locks[lock].lapsed.as_ref());
+        let lapsed = lapsed.map_or_else(Vec::new, |lapsed| lapsed.tokens(fencing_token));
+        let count = grants.len() + lapsed.len();
+        out.answer(call, Answer::Forced(count));
+        self.remember(space, request, Done::Forced(count), out);
         // Where nothing has ended nothing changes, not even a line that is to be served after a load.
-        if let Some(lock) = lock.filter(|_| !grants.is_empty()) {
-            self.settle(lock, out);
+        let Some(lock) = lock.filter(|_| count > 0) else {
+            return;
+        };
+        for token in lapsed {
+            self.end_lapsed(lock, token, out);
         }
+        for grant in grants {
+            self.end_grant(grant, EndCause::Forced, None, out);
+        }
+        self.settle(lock, out);
     }
 
     pub(super) fn watch(&mut self, call: CallId, space: SpaceIx, name: LockName, out: &mut Out) {
@@ -352,16 +362,27 @@ impl State {
         self.locks[lock].line.is_some() || !self.fits(lock, ask)
     }
 
-    /// Whether the holders leave room for one more.
+    /// Whether the holders, those who lost it and hold it back included, leave room for one more.
     fn fits(&self, lock: LockIx, ask: &Ask) -> bool {
-        let lock = &self.locks[lock];
-        let Some(first) = lock.holders.first() else {
+        let Some((mode, count)) = self.held_as(lock) else {
             return true;
         };
-        let bound = lock.shared_bound.min(ask.max_shared.unwrap_or(UNBOUNDED));
-        ask.mode == Mode::Shared
-            && self.grants[*first].mode == Mode::Shared
-            && lock.holders.len() < bound as usize
+        let bound = self.locks[lock].shared_bound;
+        let bound = bound.min(ask.max_shared.unwrap_or(UNBOUNDED));
+        ask.mode == Mode::Shared && mode == Mode::Shared && count < bound as usize
+    }
+
+    /// How a lock is held, and by how many, those who lost it and hold it back included; `None`: it is
+    /// free.
+    pub(super) fn held_as(&self, lock: LockIx) -> Option<(Mode, usize)> {
+        let lock = &self.locks[lock];
+        let first = lock.holders.first();
+        let mode = first.map(|grant| self.grants[*grant].mode);
+        let Some(lapsed) = &lock.lapsed else {
+            return Some((mode?, lock.holders.len()));
+        };
+        let mode = mode.or(lapsed.mode())?;
+        Some((mode, lock.holders.len() + lapsed.len()))
     }
 
     /// The lock of that name, made where there is none.
@@ -384,6 +405,7 @@ impl State {
             name: name.clone(),
             holders: SmallVec::new(),
             shared_bound: UNBOUNDED,
+            lapsed: None,
             line: None,
             reserved: None,
         });
@@ -411,6 +433,7 @@ impl State {
             fencing_token,
             mode: ask.mode,
             open: ask.open,
+            release_delay: ask.release_delay,
             max_shared: ask.max_shared,
             told: calls.len() as u32,
             kept_by,
@@ -463,17 +486,11 @@ impl State {
         let lock_index = self.grants[index].lock;
         let lock = &mut self.locks[lock_index];
         lock.holders.retain(|holder| *holder != index);
-        let ended_bound = self.grants[index].max_shared.unwrap_or(UNBOUNDED);
-        if ended_bound == lock.shared_bound {
-            let bounds = lock.holders.iter().map(|holder| &self.grants[*holder]);
-            lock.shared_bound = bounds
-                .filter_map(|grant| grant.max_shared)
-                .fold(UNBOUNDED, u32::min);
-        }
         let key = self.grant_key(index);
         out.delete(key);
         self.webhook_grant_ended(index, cause, out);
         self.announce(index, Some(cause), out);
+        self.note_end(index, cause);
         let grant = &self.grants[index];
         let session = match grant.kept_by {
             KeptBy::Lease(lease) => self.leases[lease].session,
@@ -497,6 +514,28 @@ impl State {
                 self.leases[lease].grants.remove(&grant.fencing_token);
             }
         }
+        self.hold_back(&grant, cause, out);
+        self.unbound(lock_index, grant.max_shared);
+    }
+
+    /// A hold with this `max_shared` counts no more: the smallest of the others bounds the lock.
+    pub(super) fn unbound(&mut self, index: LockIx, max_shared: Option<u32>) {
+        let lock = &self.locks[index];
+        let ended = max_shared.unwrap_or(UNBOUNDED);
+        if ended != lock.shared_bound {
+            return;
+        }
+        let holders = lock.holders.iter().map(|holder| &self.grants[*holder]);
+        let holders = holders.map(|grant| grant.max_shared.unwrap_or(UNBOUNDED));
+        let lapsed = lock.lapsed.iter().flat_map(|lapsed| lapsed.bounds());
+        let mut smallest = UNBOUNDED;
+        for bound in holders.chain(lapsed) {
+            if bound == ended {
+                return;
+            }
+            smallest = smallest.min(bound);
+        }
+        self.locks[index].shared_bound = smallest;
     }
 
     /// Serves whoever fits, in order; then a lock that is idle goes.
@@ -510,7 +549,7 @@ impl State {
         }
         let now = self.now;
         let lock = &mut self.locks[index];
-        if !lock.holders.is_empty() {
+        if lock.is_in_use() {
             return;
         }
         match &mut lock.reserved {
@@ -651,11 +690,11 @@ impl State {
     pub(super) fn reserved_is_due(&mut self, index: LockIx, out: &mut Out) {
         let now = self.now;
         let lock = &mut self.locks[index];
-        let idle = lock.holders.is_empty();
+        let in_use = lock.is_in_use();
         let Some(reserved) = &mut lock.reserved else {
             return;
         };
-        if !idle {
+        if in_use {
             reserved.last_used = now;
         }
         let at = reserved.last_used + reserved.destroy_after;
@@ -712,6 +751,7 @@ impl State {
             shared: grant.mode == Mode::Shared,
             max_shared: grant.max_shared.unwrap_or(0),
             open: grant.open,
+            release_delay_millis: grant.release_delay.millis(),
             acquired_at_ms: grant.acquired_at.0,
             ..HoldValue::default()
         };

@@ -7,6 +7,8 @@
 
 mod command;
 mod fifo;
+mod history;
+mod lapse;
 mod lease;
 pub mod limits;
 mod line;

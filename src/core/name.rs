@@ -332,6 +332,43 @@ pub fn check_wait(wait: Duration) -> Result<Duration, Invalid> {
     check_span("wait", wait, Duration::ZERO, WAIT_MAX)
 }
 
+/// How long a lost grant holds its lock back: 0 to 1 h, in whole milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReleaseDelay(u32);
+
+impl ReleaseDelay {
+    /// Checks a delay. What is not a whole number of milliseconds counts as the next one.
+    ///
+    /// # Errors
+    /// Names `release_delay`, where it is over [`RELEASE_DELAY_MAX`].
+    pub fn new(delay: Duration) -> Result<ReleaseDelay, Invalid> {
+        let delay = check_span("release_delay", delay, Duration::ZERO, RELEASE_DELAY_MAX)?;
+        let millis = delay.as_nanos().div_ceil(1_000_000);
+        // The bound is far below the end of the type.
+        Ok(ReleaseDelay(u32::try_from(millis).unwrap_or(u32::MAX)))
+    }
+
+    /// The delay.
+    pub fn span(self) -> Duration {
+        Duration::from_millis(u64::from(self.0))
+    }
+
+    /// Whether there is none.
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+
+    /// As it is stored.
+    pub(super) fn millis(self) -> u32 {
+        self.0
+    }
+
+    /// As it was stored.
+    pub(super) fn trusted(millis: u32) -> ReleaseDelay {
+        ReleaseDelay(millis)
+    }
+}
+
 /// Checks a timeout of a FIFO or ticket: more than 0, and at most 365 d.
 pub fn check_timeout(field: &'static str, span: Duration) -> Result<Duration, Invalid> {
     check_span(field, span, Duration::from_nanos(1), TIMEOUT_MAX)

@@ -1,6 +1,6 @@
 //! What is durable: one record per lease, reserved lock, grant, durable place in line,
-//! remembered request, value, FIFO, ticket, configured queue, item and webhook, one more for each
-//! item that was delivered, and one for the shard itself.
+//! remembered request, value, FIFO, ticket, configured queue, item, webhook and lapsed hold, one more
+//! for each item that was delivered, and one for the shard itself.
 //!
 //! A change always writes a whole record, so that replaying changes in order, from any point that
 //! is not too late, gives the same state. Values are protobuf messages: a field keeps its number
@@ -55,6 +55,8 @@ pub enum Key {
     Delivery(Namespace, QueueName, u64),
     /// A webhook, by its number.
     Webhook(Namespace, u64),
+    /// A lost grant that holds its lock back, by its fencing token.
+    Lapsed(Namespace, LockName, u64),
 }
 
 /// A record with its key.
@@ -95,6 +97,8 @@ pub enum Value {
     Ticket(TicketValue),
     /// Of a webhook.
     Webhook(WebhookValue),
+    /// Of a lost grant that holds its lock back.
+    Lapsed(LapsedValue),
 }
 
 /// The shard's counters.
@@ -164,7 +168,7 @@ pub struct HoldValue {
     /// The shared lease, 16 bytes; empty: none.
     #[prost(bytes = "vec", tag = "6")]
     pub lease: Vec<u8>,
-    /// When the grant was made, by the wall clock.
+    /// When the grant was made, or the place in line taken, by the wall clock.
     #[prost(uint64, tag = "7")]
     pub acquired_at_ms: u64,
     /// Who asked.
@@ -179,6 +183,23 @@ pub struct HoldValue {
     /// The fingerprint of that request.
     #[prost(fixed64, tag = "11")]
     pub fingerprint: u64,
+    /// How long the lock is held back when the grant is lost, in milliseconds.
+    #[prost(uint32, tag = "12")]
+    pub release_delay_millis: u32,
+}
+
+/// A lost grant that holds its lock back.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LapsedValue {
+    /// Shared, or else exclusive.
+    #[prost(bool, tag = "1")]
+    pub shared: bool,
+    /// The most holders at once; 0: no bound.
+    #[prost(uint32, tag = "2")]
+    pub max_shared: u32,
+    /// When it stops counting.
+    #[prost(uint64, tag = "3")]
+    pub ends_nanos: u64,
 }
 
 /// The outcome of a request.
@@ -557,6 +578,7 @@ const QUEUE: u8 = 9;
 const ITEM: u8 = 10;
 const DELIVERY: u8 = 11;
 const WEBHOOK: u8 = 12;
+const LAPSED: u8 = 13;
 
 impl Key {
     /// The key's bytes, which sort as the keys do. Names have no control characters, so a zero byte
@@ -615,6 +637,9 @@ impl Key {
                 start(bytes, WEBHOOK, namespace);
                 bytes.extend_from_slice(&number.to_be_bytes());
             }
+            Key::Lapsed(namespace, lock, number) => {
+                numbered(bytes, LAPSED, namespace, lock.as_str(), *number);
+            }
         }
     }
 
@@ -662,14 +687,14 @@ fn read_key(bytes: &[u8]) -> Option<Key> {
             let number = u64::from_be_bytes(number.try_into().ok()?);
             Key::Ticket(namespace, FifoId::new(fifo).ok()?, number)
         }
-        GRANT | WAITER => {
+        GRANT | WAITER | LAPSED => {
             let (lock, number) = split_zero(rest)?;
             let lock = LockName::new(lock).ok()?;
             let number = u64::from_be_bytes(number.try_into().ok()?);
-            if *kind == GRANT {
-                Key::Grant(namespace, lock, number)
-            } else {
-                Key::Waiter(namespace, lock, number)
+            match *kind {
+                GRANT => Key::Grant(namespace, lock, number),
+                WAITER => Key::Waiter(namespace, lock, number),
+                _ => Key::Lapsed(namespace, lock, number),
             }
         }
         REQUEST => Key::Request(
@@ -722,6 +747,7 @@ impl Record {
             Value::Fifo(value) => value.encode(bytes),
             Value::Ticket(value) => value.encode(bytes),
             Value::Webhook(value) => value.encode(bytes),
+            Value::Lapsed(value) => value.encode(bytes),
         };
     }
 
@@ -742,6 +768,7 @@ impl Record {
             Key::Fifo(..) => FifoValue::decode(value).map(Value::Fifo),
             Key::Ticket(..) => TicketValue::decode(value).map(Value::Ticket),
             Key::Webhook(..) => WebhookValue::decode(value).map(Value::Webhook),
+            Key::Lapsed(..) => LapsedValue::decode(value).map(Value::Lapsed),
         };
         match read {
             Ok(value) => Ok(Record { key, value }),
@@ -810,6 +837,7 @@ mod tests {
             (ns(), fifo()).prop_map(|(ns, fifo)| Key::Fifo(ns, fifo)),
             (ns(), fifo(), any::<u64>()).prop_map(|(ns, fifo, n)| Key::Ticket(ns, fifo, n)),
             (ns(), any::<u64>()).prop_map(|(ns, n)| Key::Webhook(ns, n)),
+            (ns(), lock(), any::<u64>()).prop_map(|(ns, lock, n)| Key::Lapsed(ns, lock, n)),
         ]
     }
 

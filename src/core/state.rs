@@ -9,10 +9,13 @@ use smallvec::SmallVec;
 
 use super::command::*;
 use super::fifo::{Fifo, Ticket};
+use super::history::History;
+use super::lapse::Lapsed;
 use super::limits::*;
 use super::line::Pace;
 use super::name::{
-    About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueKey,
+    About, FifoId, LeaseId, LockName, Namespace, QueueName, ReleaseDelay, RequestId, TicketId,
+    ValueKey,
 };
 use super::queue::{Consumer, Item, Queue};
 use super::record::{Change, Key, Record, ShardValue, Value};
@@ -198,6 +201,7 @@ pub(super) enum CallRole {
 pub(super) struct Space {
     pub(super) name: Namespace,
     pub(super) locks: BTreeMap<LockName, LockIx>,
+    pub(super) history: History,
     pub(super) leases: BTreeMap<LeaseId, LeaseIx>,
     pub(super) requests: HashMap<RequestId, Remembered, foldhash::fast::RandomState>,
     pub(super) watchers: HashMap<LockName, Vec<CallId>, foldhash::fast::RandomState>,
@@ -219,17 +223,25 @@ pub(super) struct Space {
     pub(super) webhooks_over: BTreeSet<(Time, u64)>,
 }
 
-/// A lock that is held, waited for or reserved.
+/// A lock that is held, held back, waited for or reserved.
 #[derive(Debug)]
 pub(super) struct Lock {
     pub(super) space: SpaceIx,
     pub(super) name: LockName,
     /// By fencing token.
     pub(super) holders: SmallVec<[GrantIx; 4]>,
-    /// The smallest `max_shared` among the holders.
+    /// The smallest `max_shared` among the holders, those who lost it and hold it back included.
     pub(super) shared_bound: u32,
+    pub(super) lapsed: Option<Box<Lapsed>>,
     pub(super) line: Option<Box<Line>>,
     pub(super) reserved: Option<Box<Reserved>>,
+}
+
+impl Lock {
+    /// Whether somebody holds it, or has lost it and holds it back.
+    pub(super) fn is_in_use(&self) -> bool {
+        !self.holders.is_empty() || self.lapsed.is_some()
+    }
 }
 
 /// What a reserved lock knows beyond others.
@@ -255,6 +267,7 @@ pub(super) struct Ask {
     pub(super) mode: Mode,
     pub(super) max_shared: Option<u32>,
     pub(super) open: bool,
+    pub(super) release_delay: ReleaseDelay,
     pub(super) keeper: Keeper,
     pub(super) about: Option<Arc<About>>,
     pub(super) session: Option<CallId>,
@@ -286,6 +299,7 @@ pub(super) struct Grant {
     pub(super) fencing_token: u64,
     pub(super) mode: Mode,
     pub(super) open: bool,
+    pub(super) release_delay: ReleaseDelay,
     pub(super) max_shared: Option<u32>,
     /// How many calls were told of it and have not given it back.
     pub(super) told: u32,
@@ -306,6 +320,7 @@ pub(super) struct Waiter {
     pub(super) calls: SmallVec<[CallId; 1]>,
     pub(super) ask: Ask,
     pub(super) deadline: Time,
+    pub(super) since: WallTime,
     /// The position that was told last.
     pub(super) told: u32,
 }
@@ -368,6 +383,10 @@ impl State {
             Command::GetLock { lock } => {
                 let view = self.view_by_name(space, &lock);
                 out.answer(call, Answer::Lock(view));
+            }
+            Command::Explain { lock } => {
+                let explanation = Box::new(self.explain(space, &lock));
+                out.answer(call, Answer::Explained(explanation));
             }
             Command::ListLocks {
                 prefix,
@@ -471,6 +490,7 @@ impl State {
                 Timer::Serve(lock) => self.settle(lock, out),
                 Timer::Lease(lease) => self.lease_is_due(lease, out),
                 Timer::Grant(grant) => self.grant_is_due(grant, out),
+                Timer::Lapsed(lock, token) => self.lapsed_is_due(lock, token, out),
                 Timer::Wait(waiter) => self.wait_is_due(waiter, out),
                 Timer::Reserved(lock) => self.reserved_is_due(lock, out),
                 Timer::Positions(lock) => self.positions_are_due(lock, out),
@@ -541,6 +561,7 @@ impl State {
         self.spaces.push(Space {
             name: name.clone(),
             locks: BTreeMap::new(),
+            history: History::default(),
             leases: BTreeMap::new(),
             requests: HashMap::default(),
             watchers: HashMap::default(),

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Lease(LeaseIx),
     /// A grant's own lease may have ended.
     Grant(GrantIx),
+    /// The release delay of a lost grant has passed: the lock's, and the grant's fencing token.
+    Lapsed(LockIx, u64),
     /// A wait times out.
     Wait(WaiterIx),
     /// A reserved lock may have been unused for too long.

@@ -310,6 +310,73 @@ fn a_held_lock_is_told_with_its_holder_and_a_code_of_its_own() {
 }
 
 #[test]
+fn why_tells_who_holds_who_waits_and_how_the_last_holds_ended() {
+    let server = Server::start();
+    let nothing = server.run(&["why", "deploy"]);
+    assert_eq!(stdout(&nothing), "deploy FREE\nno past holds are known\n");
+    let acquire = [
+        "lock",
+        "acquire",
+        "deploy",
+        "--metadata",
+        "job=7",
+        "--owner",
+    ];
+    let grant = server.json(&[&acquire[..], &["first"]].concat());
+    let token = grant["grant_token"].as_str().unwrap();
+    server.run(&["lock", "release", "deploy", "--grant-token", token]);
+    server.json(&[&acquire[..], &["second"]].concat());
+    server.run(&["lock", "force-release", "deploy"]);
+    server.json(&[&acquire[..], &["third"]].concat());
+    let waiting = spawn(server.command(&[&acquire[..], &["fourth", "--wait", "1m"]].concat()));
+    server.wait_for_waiters("deploy", 1);
+
+    let told = server.json(&["why", "deploy"]);
+    assert_eq!(told["lock"]["holders"][0]["owner"], "third");
+    assert_eq!(told["waiters"][0]["owner"], "fourth");
+    assert_eq!(told["past_holds"][0]["cause"], "forced");
+    assert_eq!(told["past_holds"][1]["holder"]["metadata"]["job"], "7");
+    let text = server.run(&["why", "deploy"]);
+    let lines: Vec<&str> = stdout(&text).lines().collect();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert_eq!(lines[0], "deploy HELD by third, 1 waiting");
+    assert!(lines[1].starts_with("  third EXCLUSIVE fencing_token="));
+    assert_eq!(lines[2], "in line:");
+    assert!(lines[3].starts_with("  1. fourth EXCLUSIVE since="));
+    assert!(lines[3].ends_with(" job=7"), "{}", lines[3]);
+    assert_eq!(lines[4], "past holds:");
+    assert!(lines[5].contains("Z forced second EXCLUSIVE fencing_token="));
+    assert!(lines[6].contains("Z released first EXCLUSIVE fencing_token="));
+    assert!(!lines[6].contains("expires_in"), "{}", lines[6]);
+    server.run(&["lock", "force-release", "deploy"]);
+    assert!(wait(waiting).status.success());
+}
+
+#[test]
+fn a_lock_that_is_held_back_says_so() {
+    let server = Server::start();
+    server.json(&["lock", "acquire", "deploy", "--release-delay", "1h"]);
+    let force = ["lock", "force-release", "deploy"];
+    assert_eq!(stdout(&server.run(&force)), "released 1 grant\n");
+    let lock = server.json(&["lock", "get", "deploy"]);
+    assert_eq!(lock["state"], "HELD_BACK");
+    assert!(lock["held_back_for"].as_f64().unwrap() > 3_000.0);
+    let text = server.run(&["lock", "get", "deploy"]);
+    let text = stdout(&text);
+    assert!(
+        text.starts_with("deploy HELD_BACK held_back_for=3"),
+        "{text}"
+    );
+    let mut waiting = spawn(server.command(&["lock", "acquire", "deploy", "--wait", "1m"]));
+    let mut line = String::new();
+    let mut news = BufReader::new(waiting.stderr.take().unwrap());
+    news.read_line(&mut line).unwrap();
+    assert!(line.contains("number 1 in line, held back for 3"), "{line}");
+    assert_eq!(stdout(&server.run(&force)), "released 1 grant\n");
+    assert!(wait(waiting).status.success());
+}
+
+#[test]
 fn waiting_callers_are_told_their_place_and_served_in_order() {
     let server = Server::start();
     let held = server.json(&["lock", "acquire", "deploy", "--owner", "ci-42"]);
@@ -548,6 +615,14 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["lock", "acquire", "x", "--wait", "25h"], "wait"),
         (&["lock", "acquire", "x", "--wait", "soon"], "wait"),
         (
+            &["lock", "acquire", "x", "--release-delay", "61m"],
+            "release_delay",
+        ),
+        (
+            &["lock", "acquire", "x", "--release-delay=-1s"],
+            "release_delay",
+        ),
+        (
             &["lock", "acquire", "x", "--metadata", "novalue"],
             "metadata",
         ),
@@ -555,6 +630,7 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["lock", "acquire", ""], "lock"),
         (&["lock", "acquire", &long_name], "lock"),
         (&["lock", "get", "a\nb"], "lock"),
+        (&["why", ""], "lock"),
         (
             &["lock", "check", "x", "--fencing-token", "0"],
             "fencing_token",
@@ -760,6 +836,14 @@ fn every_command_has_help_with_an_example() {
             assert!(examples.contains(&example), "{example}");
         }
     }
+}
+
+#[test]
+fn why_has_help_with_an_example() {
+    let help = command(&["why", "--help"]).output().unwrap();
+    let help = stdout(&help);
+    assert!(help.contains("Examples:\n  holdfast why deploy"), "{help}");
+    assert!(help.contains("Exit codes:"), "{help}");
 }
 
 #[test]

@@ -94,6 +94,15 @@ fn bad_acquires() -> Vec<(AcquireLockRequest, &'static str)> {
     ] {
         cases.push((with(&|r| r.wait = Some(bad)), "wait"));
     }
+    for bad in [
+        signed(-1, 0),
+        signed(0, -1),
+        signed(3_600, 1),
+        signed(i64::MAX, i32::MAX),
+    ] {
+        let asked = with(&|r| r.release_delay = Some(bad));
+        cases.push((asked, "release_delay"));
+    }
     cases
 }
 
@@ -154,6 +163,7 @@ async fn an_acquire_out_of_bounds_is_refused_by_every_way_to_ask() {
     let mut most = ask(&"x".repeat(512));
     most.hold = ttl(30 * DAY);
     most.wait = span(DAY);
+    most.release_delay = Some(signed(3_600, 0));
     most.owner = "x".repeat(512);
     most.request_id = "x".repeat(128);
     most.metadata = [("k".repeat(128), "x".repeat(4096 - 128))].into();
@@ -187,6 +197,11 @@ async fn other_calls_out_of_bounds_are_refused_too() {
             locks.get_lock,
             "lock",
             GetLockRequest { lock: lock.clone() }
+        );
+        refused!(
+            locks.explain_lock,
+            "lock",
+            ExplainLockRequest { lock: lock.clone() }
         );
         refused!(
             locks.watch_lock,

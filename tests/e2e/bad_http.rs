@@ -301,6 +301,12 @@ async fn a_value_out_of_its_bounds_is_refused_by_every_surface_with_its_field() 
             json!({"max_shared": 4_294_967_296_u64, "mode": "SHARED"}),
             "max_shared",
         ),
+        (json!({"release_delay": "-1s"}), "release_delay"),
+        (json!({"release_delay": "1h1ns"}), "release_delay"),
+        (json!({"release_delay": "none"}), "release_delay"),
+        (json!({"release_delay": "5"}), "release_delay"),
+        (json!({"release_delay": 1e300}), "release_delay"),
+        (json!({"release_delay": []}), "release_delay"),
         (json!({"metadata": []}), "metadata"),
         (json!({"metadata": {"a": 1}}), "metadata"),
         (json!({"metadata": {"": "a"}}), "metadata"),
@@ -319,7 +325,7 @@ async fn a_value_out_of_its_bounds_is_refused_by_every_surface_with_its_field() 
     // The bounds themselves are good.
     let most = json!({
         "mode": "SHARED", "max_shared": 1_000_000, "ttl": "30d", "wait": "24h",
-        "owner": "x".repeat(512), "request_id": "x".repeat(128),
+        "release_delay": "1h", "owner": "x".repeat(512), "request_id": "x".repeat(128),
         "metadata": {"k".repeat(128): "x".repeat(4096 - 128)},
     });
     let granted = http::post(addr, "/api/v1/locks/bounds/acquire", most).await;
@@ -370,6 +376,7 @@ async fn a_name_has_its_bounds_on_every_surface() {
             ("POST", "/check"),
             ("POST", "/force-release"),
             ("GET", "/watch"),
+            ("GET", "/why"),
             ("GET", ""),
         ] {
             // Without a name and an action it is another path.
@@ -434,6 +441,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("/api/v1/locks/x/check", &["POST"]),
         ("/api/v1/locks/x/force-release", &["POST"]),
         ("/api/v1/locks/x/watch", &["GET"]),
+        ("/api/v1/locks/x/why", &["GET"]),
         ("/api/v1/leases", &["GET", "POST"]),
         ("/api/v1/leases/x", &["GET"]),
         ("/api/v1/leases/x/renew", &["POST"]),

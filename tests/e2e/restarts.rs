@@ -263,6 +263,34 @@ async fn a_directory_in_use_or_not_holdfasts_is_refused_and_left_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_held_back_is_so_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::over(dir.path());
+    let mut locks = grpc::locks(server.addr).await;
+    let mut request = ask("x");
+    request.release_delay = span(Duration::from_secs(3_600));
+    acquire(&mut locks, request).await;
+    let force = ForceReleaseLockRequest {
+        lock: "x".into(),
+        ..Default::default()
+    };
+    locks.force_release_lock(force.clone()).await.unwrap();
+    server.kill();
+
+    let server = Server::over(dir.path());
+    let mut locks = grpc::locks(server.addr).await;
+    let seen = get(&mut locks, "x").await;
+    assert_eq!(seen.state(), LockState::HeldBack);
+    let left = seen.held_back_for.unwrap().seconds;
+    assert!((3_000..=3_600).contains(&left), "{left}");
+    let status = locks.acquire_lock(ask("x")).await.unwrap_err();
+    assert_eq!(grpc::reason(&status), "LOCK_HELD");
+    let answer = locks.force_release_lock(force).await.unwrap();
+    assert_eq!(answer.into_inner().released_count, 1);
+    acquire(&mut locks, ask("x")).await;
+}
+
+#[tokio::test]
 async fn a_damaged_directory_is_refused_by_name_and_never_reset() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::over(dir.path());

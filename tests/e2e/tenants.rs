@@ -147,6 +147,12 @@ async fn a_tenant_sees_and_changes_nothing_of_another_through_any_surface() {
     });
     let seen = soon(locks.get_lock(request)).await.unwrap().into_inner();
     assert_eq!(seen.lock.unwrap().holder_count, 0);
+    let why = there.send("GET", "/api/v1/locks/mine/why", "").await.json();
+    assert_eq!(why["lock"]["state"], "FREE");
+    assert_eq!(
+        (&why["waiters"], &why["past_holds"]),
+        (&json!([]), &json!([]))
+    );
     assert_eq!(
         there
             .send("GET", &format!("/status/{mutex}"), "")
@@ -313,6 +319,9 @@ async fn only_an_administrator_lists_and_forces() {
         );
         assert_eq!(here.send(method, path, "").await.status, 200, "{path}");
     }
+    // A lock that the caller names is no listing.
+    let why = user.send("GET", "/api/v1/locks/x/why", "").await;
+    assert_eq!(why.status, 200);
     let list_locks = soon(locks.list_locks(user.grpc(ListLocksRequest::default()))).await;
     let list_leases = soon(leases.list_leases(user.grpc(ListLeasesRequest::default()))).await;
     let force = ForceReleaseLockRequest {

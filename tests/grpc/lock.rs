@@ -330,3 +330,127 @@ async fn bad_input_is_named() {
     let status = locks.acquire_lock(request).await.unwrap_err();
     assert_eq!(bad_field(&status), "grpc-timeout");
 }
+
+/// Forces a lock's release.
+async fn force(server: &Server, lock: &str) -> u32 {
+    let request = ForceReleaseLockRequest {
+        lock: lock.into(),
+        ..Default::default()
+    };
+    let mut locks = server.locks().await;
+    let answer = locks.force_release_lock(request).await.unwrap();
+    answer.into_inner().released_count
+}
+
+#[tokio::test]
+async fn a_grant_of_every_way_to_ask_holds_its_lock_back_when_it_is_lost() {
+    let server = Server::start().await;
+    let mut locks = server.locks().await;
+    let release_delay = span(Duration::from_secs(600));
+    let request = AcquireLockRequest {
+        release_delay,
+        ..ask("unary")
+    };
+    locks.acquire_lock(request).await.unwrap();
+    let subscribe = SubscribeAndGrabRequest {
+        lock: "subscribed".into(),
+        release_delay,
+        ..Default::default()
+    };
+    let stream = locks.subscribe_and_grab(subscribe).await;
+    grant(&mut stream.unwrap().into_inner()).await;
+    for lock in ["unary", "subscribed"] {
+        assert_eq!(force(&server, lock).await, 1);
+        let seen = get(&mut locks, lock).await;
+        assert_eq!(seen.state(), LockState::HeldBack);
+        assert_eq!((seen.holder_count, seen.holders.len()), (0, 0));
+        let left = seen.held_back_for.unwrap().seconds;
+        assert!((500..=600).contains(&left), "{left}");
+        let status = locks.acquire_lock(ask(lock)).await.unwrap_err();
+        assert_eq!(reason(&status), "LOCK_HELD");
+        assert!(status.message().contains("held back for"), "{status:?}");
+        assert_eq!(force(&server, lock).await, 1);
+        let seen = get(&mut locks, lock).await;
+        assert_eq!((seen.state(), seen.held_back_for), (LockState::Free, None));
+    }
+}
+
+#[tokio::test]
+async fn a_lock_goes_on_by_itself_when_its_delay_is_over() {
+    let server = Server::start().await;
+    let mut locks = server.locks().await;
+    let request = AcquireLockRequest {
+        hold: Some(acquire_lock_request::Hold::Ttl(
+            span(Duration::from_millis(100)).unwrap(),
+        )),
+        release_delay: span(Duration::from_millis(300)),
+        ..ask("deploy")
+    };
+    let asked = std::time::Instant::now();
+    locks.acquire_lock(request).await.unwrap();
+    soon(locks.acquire_lock(waiting("deploy"))).await.unwrap();
+    assert!(asked.elapsed() >= Duration::from_millis(400));
+}
+
+async fn explain(server: &Server, lock: &str) -> ExplainLockResponse {
+    let request = ExplainLockRequest { lock: lock.into() };
+    let mut locks = server.locks().await;
+    locks.explain_lock(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_lock_is_told() {
+    let server = Server::start().await;
+    let mut locks = server.locks().await;
+    let nothing = explain(&server, "deploy").await;
+    let lock = nothing.lock.unwrap();
+    assert_eq!(
+        (lock.name.as_str(), lock.state()),
+        ("deploy", LockState::Free)
+    );
+    assert!(nothing.waiters.is_empty() && nothing.past_holds.is_empty());
+
+    let mut request = ask("deploy");
+    request.owner = "first".into();
+    request.metadata = [("job".to_owned(), "7".to_owned())].into();
+    let answer = locks.acquire_lock(request).await.unwrap().into_inner();
+    let first = answer.grant.unwrap();
+    release(&mut locks, &first).await;
+    acquire(&mut locks, "deploy").await;
+    assert_eq!(force(&server, "deploy").await, 1);
+    let held = acquire(&mut locks, "deploy").await;
+    let subscribe = SubscribeAndGrabRequest {
+        lock: "deploy".into(),
+        mode: LockMode::Shared.into(),
+        owner: "next".into(),
+        ..Default::default()
+    };
+    let stream = locks.subscribe_and_grab(subscribe).await;
+    let mut waiting = stream.unwrap().into_inner();
+    assert_eq!(position(&mut waiting).await, 1);
+
+    let told = explain(&server, "deploy").await;
+    let lock = told.lock.unwrap();
+    assert_eq!(lock.holders[0].fencing_token, held.fencing_token);
+    let [waiter] = told.waiters.as_slice() else {
+        panic!("{:?}", told.waiters);
+    };
+    assert_eq!((waiter.position, waiter.owner.as_str()), (1, "next"));
+    assert_eq!(waiter.mode(), LockMode::Shared);
+    assert!(waiter.wait_start_time.unwrap().seconds > 1_600_000_000);
+    assert!(waiter.wait_ends_in.unwrap().seconds > 80_000);
+    let causes: Vec<LockEventKind> = told.past_holds.iter().map(PastHold::cause).collect();
+    assert_eq!(causes, [LockEventKind::Forced, LockEventKind::Released]);
+    let past = told.past_holds[1].holder.as_ref().unwrap();
+    assert_eq!(past.fencing_token, first.fencing_token);
+    assert_eq!(
+        (past.owner.as_str(), &past.metadata),
+        ("first", &first.metadata)
+    );
+    assert_eq!(
+        (past.acquire_time, past.expires_in),
+        (first.acquire_time, None)
+    );
+    let ended = told.past_holds[1].end_time.unwrap();
+    assert!(ended.seconds >= past.acquire_time.unwrap().seconds);
+}

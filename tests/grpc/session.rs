@@ -376,3 +376,24 @@ async fn a_server_that_stops_says_so() {
         .unwrap_err();
     assert_eq!(reason(&status), "STOPPING");
 }
+
+#[tokio::test]
+async fn a_lost_grant_of_a_session_is_told_at_once_and_holds_its_lock_back() {
+    let server = Server::start().await;
+    let (mut session, _) = Attached::open(&server, OpenSession::default()).await;
+    let request = AcquireLockRequest {
+        release_delay: span(Duration::from_secs(600)),
+        ..ask("deploy")
+    };
+    session.call(2, Call::AcquireLock(request)).await;
+    session.granted(2).await;
+    let mut locks = server.locks().await;
+    let force = ForceReleaseLockRequest {
+        lock: "deploy".into(),
+        ..Default::default()
+    };
+    locks.force_release_lock(force).await.unwrap();
+    assert!(matches!(session.answer().await, (_, Told::GrantLost(_))));
+    let seen = get(&mut locks, "deploy").await;
+    assert_eq!(seen.state(), LockState::HeldBack);
+}

@@ -304,6 +304,8 @@ async fn bad_input_is_refused_naming_the_field() {
         (ACQUIRE, json!({"ttl": "1s", "lease": "x"}), "ttl"),
         (ACQUIRE, json!({"wait": "25h"}), "wait"),
         (ACQUIRE, json!({"wait": "none"}), "wait"),
+        (ACQUIRE, json!({"release_delay": "61m"}), "release_delay"),
+        (ACQUIRE, json!({"release_delay": "none"}), "release_delay"),
         (ACQUIRE, json!({"mode": "BOTH"}), "mode"),
         (ACQUIRE, json!({"max_shared": 3}), "max_shared"),
         (
@@ -635,6 +637,108 @@ async fn a_watch_tells_the_state_and_every_change() {
         .post("/api/v1/locks/deploy/force-release", Value::Null)
         .await;
     assert_eq!(next_event(&mut events).await.unwrap().0, "forced");
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_lock_is_told() {
+    let server = Server::start();
+    let why = "/api/v1/locks/deploy/why";
+    let nothing = server.get(why).await;
+    assert_eq!(nothing.status, 200);
+    assert_eq!(
+        nothing.json,
+        json!({
+            "lock": {
+                "name": "deploy", "state": "FREE", "holders": [], "holder_count": 0, "waiters": 0,
+                "reserved": false,
+            },
+            "waiters": [],
+            "past_holds": [],
+        })
+    );
+    let ask = json!({"owner": "first", "metadata": {"job": "1"}});
+    let grant = server.post(ACQUIRE, ask).await;
+    let release = json!({"grant_token": grant.text("grant_token")});
+    server.post("/api/v1/locks/deploy/release", release).await;
+    server.post(ACQUIRE, json!({"owner": "second"})).await;
+    server
+        .post("/api/v1/locks/deploy/force-release", Value::Null)
+        .await;
+    server.post(ACQUIRE, json!({"owner": "third"})).await;
+    let ask = json!({"owner": "fourth", "mode": "SHARED"}).to_string();
+    let mut waiting = stream(&server, events_request("POST", ACQUIRE, &ask)).await;
+    next_event(&mut waiting).await.unwrap();
+
+    let told = server.get(why).await.json;
+    assert_eq!(told["lock"]["holders"][0]["owner"], "third");
+    let waiter = &told["waiters"][0];
+    assert_eq!(
+        (&waiter["position"], &waiter["owner"], &waiter["mode"]),
+        (&json!(1), &json!("fourth"), &json!("SHARED"))
+    );
+    assert!(waiter["wait_start_time"].as_str().unwrap().ends_with('Z'));
+    assert!(waiter["wait_ends_in"].as_f64().unwrap() > 80_000.0);
+    let past = told["past_holds"].as_array().unwrap();
+    assert_eq!(past.len(), 2);
+    assert_eq!(
+        (&past[0]["cause"], &past[0]["holder"]["owner"]),
+        (&json!("forced"), &json!("second"))
+    );
+    assert_eq!(
+        (&past[1]["cause"], &past[1]["holder"]["metadata"]["job"]),
+        (&json!("released"), &json!("1"))
+    );
+    assert_eq!(
+        past[1]["holder"]["fencing_token"],
+        json!(grant.text("fencing_token"))
+    );
+    assert!(past[1]["holder"].get("expires_in").is_none());
+    assert!(past[1]["end_time"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn a_lost_grant_holds_its_lock_back_until_it_is_forced_once_more() {
+    let server = Server::start();
+    let (lock, force) = ("/api/v1/locks/deploy", "/api/v1/locks/deploy/force-release");
+    let ask = json!({"release_delay": "1h"});
+    let grant = server.post(ACQUIRE, ask.clone()).await;
+    let held = server.get(lock).await.json;
+    assert_eq!(
+        (&held["state"], held.get("held_back_for")),
+        (&json!("HELD"), None)
+    );
+    let forced = server.post(force, Value::Null).await.json;
+    assert_eq!(forced, json!({"released": 1}));
+
+    let seen = server.get(lock).await.json;
+    assert_eq!(
+        (&seen["state"], &seen["holder_count"]),
+        (&json!("HELD_BACK"), &json!(0))
+    );
+    let left = seen["held_back_for"].as_f64().unwrap();
+    assert!(left > 3_000.0 && left <= 3_600.0, "{left}");
+    let check = json!({"fencing_token": grant.text("fencing_token")});
+    let check = server.post("/api/v1/locks/deploy/check", check).await.json;
+    assert_eq!(check["current"], false);
+    let refused = server.post(ACQUIRE, Value::Null).await;
+    assert_eq!(refused.status, 423);
+    let message = refused.json["error"]["message"].as_str().unwrap();
+    assert!(message.contains("is held back for 3"), "{message}");
+    // In the dialects it is not to be had either.
+    let refused = server.form("GET", "/v1/acquire/deploy", "").await;
+    assert_eq!(refused.json["response"], false);
+    let status = server.get("/status?id=deploy").await;
+    assert_eq!(status.json["in_use"], true);
+
+    let form = format!("fencing_token={}", grant.text("fencing_token"));
+    let forced = server.form("POST", force, &form).await.json;
+    assert_eq!(forced, json!({"released": 1}));
+    assert_eq!(server.get(lock).await.json["state"], "FREE");
+
+    let grant = server.post(ACQUIRE, ask).await;
+    let release = json!({"grant_token": grant.text("grant_token")});
+    server.post("/api/v1/locks/deploy/release", release).await;
+    assert_eq!(server.get(lock).await.json["state"], "FREE");
 }
 
 #[tokio::test]

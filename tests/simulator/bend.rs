@@ -26,6 +26,9 @@ impl World {
                     subscribe.callback = std::sync::Arc::new(callback);
                 }
             }
+            (Command::Acquire(acquire), Fault::IgnoreReleaseDelay) => {
+                acquire.release_delay = ReleaseDelay::default();
+            }
             (Command::Acquire(acquire), Fault::IgnoreMaxShared) => acquire.max_shared = None,
             (Command::Acquire(acquire), Fault::ForgetRequestId) => {
                 let known = |id: &RequestId| {
@@ -200,25 +203,13 @@ impl World {
                 },
                 |shard, revision| shard.last_revision = revision,
             ),
-            Some(Fault::ReviveLapsed) => {
-                let lapsed = |value: &Value| matches!(value, Value::Ticket(of) if of.state == TicketValue::LAPSED);
-                let records = self.store.records().iter();
-                let revived: Vec<Record> = records
-                    .filter(|(_, value)| lapsed(value))
-                    .filter_map(|(key, value)| match value {
-                        Value::Ticket(ticket) => {
-                            let mut ticket = ticket.clone();
-                            ticket.state = TicketValue::ACCEPTED;
-                            let (key, value) = (key.clone(), Value::Ticket(ticket));
-                            Some(Record { key, value })
-                        }
-                        _ => None,
-                    })
-                    .collect();
-                revived
-                    .into_iter()
-                    .for_each(|record| self.store.put(record));
-            }
+            Some(Fault::ReviveLapsed) => self.bend_records(|value| {
+                if let Value::Ticket(ticket) = value
+                    && ticket.state == TicketValue::LAPSED
+                {
+                    ticket.state = TicketValue::ACCEPTED;
+                }
+            }),
             Some(Fault::RewindItems) => self.count_anew(
                 |key, _| match key {
                     Key::Item(_, _, number) | Key::Waiter(_, _, number) => Some(*number),
@@ -226,24 +217,37 @@ impl World {
                 },
                 |shard, number| shard.last_arrival = number,
             ),
-            Some(Fault::ForgetRenewals) => {
-                let mut records: Vec<Record> = Vec::new();
-                for (key, value) in self.store.records() {
-                    if let Value::Lease(lease) = value {
-                        let mut lease = lease.clone();
-                        lease.ends_nanos = 0;
-                        records.push(Record {
-                            key: key.clone(),
-                            value: Value::Lease(lease),
-                        });
-                    }
+            Some(Fault::ForgetLapsed) => self.store.lose(|key| matches!(key, Key::Lapsed(..))),
+            Some(Fault::ForgetReleaseDelay) => self.bend_records(|value| match value {
+                Value::Grant(hold) | Value::Waiter(hold) => hold.release_delay_millis = 0,
+                _ => {}
+            }),
+            Some(Fault::ProlongReleaseDelay) => self.bend_records(|value| {
+                if let Value::Lapsed(hold) = value {
+                    hold.ends_nanos += 10_000_000_000;
                 }
-                records
-                    .into_iter()
-                    .for_each(|record| self.store.put(record));
-            }
+            }),
+            Some(Fault::ForgetRenewals) => self.bend_records(|value| {
+                if let Value::Lease(lease) = value {
+                    lease.ends_nanos = 0;
+                }
+            }),
             _ => {}
         }
+    }
+
+    /// Changes records in the store.
+    fn bend_records(&mut self, bend: impl Fn(&mut Value)) {
+        let records = self.store.records().iter();
+        let bent: Vec<Record> = records
+            .filter_map(|(key, value)| {
+                let mut bent = value.clone();
+                bend(&mut bent);
+                let key = key.clone();
+                (bent != *value).then_some(Record { key, value: bent })
+            })
+            .collect();
+        bent.into_iter().for_each(|record| self.store.put(record));
     }
 
     /// Makes a counter what the records there are come to, as if it were not kept by itself.

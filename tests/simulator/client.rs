@@ -221,6 +221,7 @@ impl World {
             mode,
             max_shared,
             hold,
+            release_delay: self.release_delay(),
             wait,
             about,
             request_id: self.some_request_id(45),
@@ -233,6 +234,15 @@ impl World {
                 None
             },
         })
+    }
+
+    fn release_delay(&mut self) -> ReleaseDelay {
+        let delay = match self.rng.u32(0..12) {
+            0 | 1 => Duration::from_millis(self.rng.u64(1..3_000)),
+            2 => Duration::from_micros(self.rng.u64(1..20_000_000)),
+            _ => Duration::ZERO,
+        };
+        ReleaseDelay::new(delay).unwrap()
     }
 
     fn callback(&mut self) -> Subscribe {
@@ -349,8 +359,11 @@ impl World {
                 if self.rng.bool() {
                     acquire.wait = Duration::from_millis(self.rng.u64(0..3000));
                 }
-                if other {
+                if other && self.rng.bool() {
                     acquire.open = !acquire.open;
+                } else if other {
+                    let delay = acquire.release_delay.span() + Duration::from_millis(1);
+                    acquire.release_delay = ReleaseDelay::new(delay).unwrap();
                 }
                 if let Some(subscribe) = &mut acquire.subscribe {
                     subscribe.id = WebhookId(self.fresh_id());
@@ -492,8 +505,9 @@ impl World {
 
     fn look(&mut self, client: usize) -> Command {
         let lock = self.lock(client);
-        match self.rng.u32(0..5) {
+        match self.rng.u32(0..6) {
             0 | 1 => Command::GetLock { lock },
+            4 => Command::Explain { lock },
             2 => Command::ListLocks {
                 prefix: if self.rng.bool() {
                     String::new()

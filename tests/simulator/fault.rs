@@ -71,6 +71,14 @@ pub enum Fault {
     PostOtherToken,
     /// A receiver has less time to take its turn than was asked for.
     ShortAcceptTime,
+    /// A lost grant does not hold its lock back.
+    IgnoreReleaseDelay,
+    /// A hold that was lost is forgotten over a crash, and its delay with it.
+    ForgetLapsed,
+    /// A grant or a place in line loses its release delay over a crash.
+    ForgetReleaseDelay,
+    /// A release delay is longer after a crash.
+    ProlongReleaseDelay,
 }
 
 impl Fault {
@@ -84,6 +92,9 @@ impl Fault {
                 | Fault::ForgetRequests
                 | Fault::ForgetRenewals
                 | Fault::ReviveLapsed
+                | Fault::ForgetLapsed
+                | Fault::ForgetReleaseDelay
+                | Fault::ProlongReleaseDelay
         )
     }
 }
@@ -118,10 +129,14 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ForgetRequestId, &["S12"]),
     (Fault::ForgetItem, &["S11"]),
     (Fault::ForgetAcknowledged, &["S11"]),
-    (Fault::RewindItems, &["S11"]),
+    (Fault::RewindItems, &["S11", "S18"]),
     (Fault::ObeyStaleReceipt, &["S11"]),
     (Fault::WrongConsumer, &["S10", "S11"]),
-    (Fault::ForgetWebhook, &["S18"]),
+    (Fault::ForgetWebhook, &["S16", "S18"]),
     (Fault::PostOtherToken, &["S18"]),
     (Fault::ShortAcceptTime, &["S18"]),
+    (Fault::IgnoreReleaseDelay, &["S1", "S9"]),
+    (Fault::ForgetLapsed, &["S1", "S9"]),
+    (Fault::ForgetReleaseDelay, &["S1", "S9"]),
+    (Fault::ProlongReleaseDelay, &["S9"]),
 ];

@@ -348,7 +348,7 @@ async fn try_status(dialects: &Dialects, asked: Result<Asked, HttpError>) -> Ans
         .await?
     {
         Answer::Lock(view) if view.exists() => Ok(Json(Body {
-            in_use: Some(view.holder_count > 0),
+            in_use: Some(view.is_in_use()),
             ..OK
         })),
         Answer::Lock(_) => Err(ApiError::new(Reason::LockNotFound, "no mutex has this id").into()),

@@ -13,12 +13,12 @@ use crate::api::webhook::CallbackInput;
 use crate::api::{AcquireInput, Api, ApiError, lease_id, lease_id_text, request_id};
 use crate::core::limits::{
     ACK_TIMEOUT_MAX, ACK_TIMEOUT_MIN, CALLBACK_WAIT_MAX, DESTROY_AFTER_DEFAULT, DESTROY_AFTER_MAX,
-    DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
+    DESTROY_AFTER_MIN, LOCK_NAME_BYTES_MAX, RELEASE_DELAY_MAX, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
 use crate::core::{
-    About, Acquire, CallId, Command, EndCause, Granted, Hold, HolderView, Invalid, LeaseId,
-    LeaseView, LockEvent, LockName, LockView, Mode, Namespace, WallTime, check_ack_timeout,
-    check_destroy_after, check_page_size, check_ttl, check_wait,
+    About, Acquire, CallId, Command, EndCause, Explanation, Granted, Hold, HolderView, Invalid,
+    LeaseId, LeaseView, LockEvent, LockName, LockView, Mode, Namespace, PastHold, WaiterView,
+    WallTime, check_ack_timeout, check_destroy_after, check_page_size, check_ttl, check_wait,
 };
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
@@ -30,6 +30,7 @@ pub(super) struct Span(
 );
 
 const TTL: Span = Span("ttl", TTL_MIN, TTL_MAX);
+const RELEASE_DELAY: Span = Span("release_delay", Duration::ZERO, RELEASE_DELAY_MAX);
 const WAIT: Span = Span("wait", Duration::ZERO, WAIT_MAX);
 const ACK_TIMEOUT: Span = Span("ack_timeout", ACK_TIMEOUT_MIN, ACK_TIMEOUT_MAX);
 const CALLBACK_WAIT: Span = Span("wait", Duration::ZERO, CALLBACK_WAIT_MAX);
@@ -157,6 +158,10 @@ fn acquire_input(
         shared: shared(request.mode)?,
         max_shared: request.max_shared,
         hold,
+        release_delay: match request.release_delay {
+            Some(value) => duration(&RELEASE_DELAY, value)?,
+            None => Duration::ZERO,
+        },
         wait: match request.wait {
             Some(value) => duration(wait, value)?,
             None => wait_default,
@@ -321,10 +326,10 @@ pub(super) fn leases_page(leases: Vec<LeaseView>, more: bool) -> v1::ListLeasesR
 }
 
 pub(super) fn lock(view: LockView) -> v1::Lock {
-    let state = if view.holder_count > 0 {
-        v1::LockState::Held
-    } else {
-        v1::LockState::Free
+    let state = match (view.holder_count, view.held_back_for) {
+        (0, None) => v1::LockState::Free,
+        (0, Some(_)) => v1::LockState::HeldBack,
+        _ => v1::LockState::Held,
     };
     v1::Lock {
         name: view.name.as_str().to_owned(),
@@ -333,7 +338,7 @@ pub(super) fn lock(view: LockView) -> v1::Lock {
         holder_count: count(view.holder_count),
         waiter_count: count(view.waiter_count),
         reserved: view.reserved,
-        held_back_for: None,
+        held_back_for: view.held_back_for.map(proto_duration),
     }
 }
 
@@ -388,16 +393,49 @@ pub(super) fn lease(view: LeaseView) -> v1::Lease {
     }
 }
 
+/// What stands behind a lock.
+pub(super) fn explanation(explained: Explanation) -> v1::ExplainLockResponse {
+    let waiters = explained.waiters.iter().zip(1..);
+    v1::ExplainLockResponse {
+        waiters: waiters.map(|(view, place)| waiter(view, place)).collect(),
+        past_holds: explained.past_holds.iter().map(past_hold).collect(),
+        lock: Some(lock(explained.lock)),
+    }
+}
+
+fn waiter(view: &WaiterView, position: u32) -> v1::Waiter {
+    let about = view.about.as_deref();
+    v1::Waiter {
+        position,
+        owner: about.map(About::owner).unwrap_or_default().to_owned(),
+        mode: proto_mode(view.mode),
+        wait_start_time: Some(timestamp(view.since)),
+        wait_ends_in: Some(proto_duration(view.ends_in)),
+        metadata: about.map(About::metadata).cloned().unwrap_or_default(),
+    }
+}
+
+fn past_hold(past: &PastHold) -> v1::PastHold {
+    v1::PastHold {
+        holder: Some(holder(&past.holder)),
+        cause: end_kind(past.cause).into(),
+        end_time: Some(timestamp(past.at)),
+    }
+}
+
+fn end_kind(cause: EndCause) -> v1::LockEventKind {
+    match cause {
+        EndCause::Released => v1::LockEventKind::Released,
+        EndCause::Expired => v1::LockEventKind::Expired,
+        EndCause::Revoked => v1::LockEventKind::Revoked,
+        EndCause::Forced => v1::LockEventKind::Forced,
+        EndCause::CallbackRefused => v1::LockEventKind::CallbackRefused,
+        EndCause::CallbackTimedOut => v1::LockEventKind::CallbackTimedOut,
+    }
+}
+
 pub(super) fn event(event: &LockEvent) -> v1::LockEvent {
-    let kind = match event.ended {
-        None => v1::LockEventKind::Granted,
-        Some(EndCause::Released) => v1::LockEventKind::Released,
-        Some(EndCause::Expired) => v1::LockEventKind::Expired,
-        Some(EndCause::Revoked) => v1::LockEventKind::Revoked,
-        Some(EndCause::Forced) => v1::LockEventKind::Forced,
-        Some(EndCause::CallbackRefused) => v1::LockEventKind::CallbackRefused,
-        Some(EndCause::CallbackTimedOut) => v1::LockEventKind::CallbackTimedOut,
-    };
+    let kind = event.ended.map_or(v1::LockEventKind::Granted, end_kind);
     v1::LockEvent {
         kind: kind.into(),
         holder: Some(holder(&event.holder)),
@@ -520,6 +558,7 @@ mod tests {
             holder_count: 0,
             waiter_count: 0,
             reserved: true,
+            held_back_for: None,
         };
         let response = locks_page(vec![view("a"), view("b/ü")], true);
         let list = |page_token: &str| {

@@ -191,6 +191,7 @@ mod tests {
             holder_count: 1,
             waiter_count: 0,
             reserved: false,
+            held_back_for: None,
         };
         Refusal::LockHeld(Box::new(view)).into()
     }

@@ -144,9 +144,16 @@ impl lock_service_server::LockService for Locks {
 
     async fn explain_lock(
         &self,
-        _request: Request<ExplainLockRequest>,
+        request: Request<ExplainLockRequest>,
     ) -> Result<Response<ExplainLockResponse>, Status> {
-        Err(Status::unimplemented("ExplainLock is not served yet"))
+        let caller = Caller::of(&request)?;
+        let command = Command::Explain {
+            lock: LockName::new(&request.get_ref().lock)?,
+        };
+        match caller.ask(&self.0, command).await? {
+            Answer::Explained(explained) => Ok(Response::new(convert::explanation(*explained))),
+            _ => Err(error::misfit().into()),
+        }
     }
 
     async fn list_locks(

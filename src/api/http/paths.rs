@@ -17,6 +17,8 @@ pub mod rest {
     pub const CHECK: &str = "/api/v1/locks/{name}/check";
     /// Ends holds of others.
     pub const FORCE_RELEASE: &str = "/api/v1/locks/{name}/force-release";
+    /// Tells what stands behind it.
+    pub const WHY: &str = "/api/v1/locks/{name}/why";
     /// Follows.
     pub const WATCH: &str = "/api/v1/locks/{name}/watch";
     /// What stands before a lock's name.

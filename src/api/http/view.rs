@@ -15,7 +15,8 @@ use crate::api::openapi::{
 };
 use crate::api::{GrantTokens, lease_id_text};
 use crate::core::{
-    Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView, WallTime,
+    EndCause, Granted, HolderView, LeaseView, LockView, Mode, Namespace, ValueKey, ValueView,
+    WallTime,
 };
 
 /// A span in seconds, to the millisecond and never more than is left.
@@ -35,6 +36,18 @@ pub fn mode_word(mode: Mode) -> &'static str {
     match mode {
         Mode::Exclusive => "EXCLUSIVE",
         Mode::Shared => "SHARED",
+    }
+}
+
+/// The word for how a hold ended.
+pub fn cause_word(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::Released => "released",
+        EndCause::Expired => "expired",
+        EndCause::Revoked => "revoked",
+        EndCause::Forced => "forced",
+        EndCause::CallbackRefused => "callback_refused",
+        EndCause::CallbackTimedOut => "callback_timed_out",
     }
 }
 
@@ -85,21 +98,26 @@ pub struct LockJson {
     holder_count: usize,
     waiters: usize,
     reserved: bool,
+    /// How long the release delays of holders that lost it go on; absent: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = SecondsNumber)]
+    held_back_for: Option<f64>,
 }
 
 impl From<&LockView> for LockJson {
     fn from(view: &LockView) -> LockJson {
         LockJson {
             name: view.name.to_string(),
-            state: if view.holder_count > 0 {
-                "HELD"
-            } else {
-                "FREE"
+            state: match (view.holder_count, view.held_back_for) {
+                (0, None) => "FREE",
+                (0, Some(_)) => "HELD_BACK",
+                _ => "HELD",
             },
             holders: view.holders.iter().map(HolderJson::from).collect(),
             holder_count: view.holder_count,
             waiters: view.waiter_count,
             reserved: view.reserved,
+            held_back_for: view.held_back_for.map(seconds),
         }
     }
 }

@@ -14,12 +14,12 @@ use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder,
 pub use operation::Operation;
 pub use routes::{Described, Routes};
 pub use schemas::{
-    AnyObject, CallbackUrlText, ConsumeWindow, DecimalText, EventStream, FifoConcurrency,
-    FifoIdText, FifoUuidText, GrantTokenText, LeaseIdText, LockNameText, LockState, MomentText,
-    MutexId, OkOrFail, OwnerText, PageSize, PageTokenText, PlainText, PrefixText, QueueNameText,
-    ReasonWord, ReceiptText, RequestIdText, SecondsNumber, SecondsText, SecretText, SharedCount,
-    TicketIdText, TicketStateWord, UuidText, ValueKeyText, ValueText, WebhookIdText,
-    WebhookStateWord,
+    AnyObject, CallbackUrlText, ConsumeWindow, DecimalText, EndCauseWord, EventStream,
+    FifoConcurrency, FifoIdText, FifoUuidText, GrantTokenText, LeaseIdText, LockNameText,
+    LockState, MomentText, MutexId, OkOrFail, OwnerText, PageSize, PageTokenText, PlainText,
+    PrefixText, QueueNameText, ReasonWord, ReceiptText, RequestIdText, SecondsNumber, SecondsText,
+    SecretText, SharedCount, TicketIdText, TicketStateWord, UuidText, ValueKeyText, ValueText,
+    WebhookIdText, WebhookStateWord,
 };
 
 /// The groups that operations are in, each with what it is about.

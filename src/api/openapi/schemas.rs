@@ -236,7 +236,9 @@ schemas! {
     /// A reason's word.
     ReasonWord => text().enum_values(Some(Reason::ALL.iter().map(|reason| reason.as_str()))).description(Some("A stable word for what went wrong."));
     /// A lock's state.
-    LockState => text().enum_values(Some(["HELD", "FREE"]));
+    LockState => text().enum_values(Some(["HELD", "HELD_BACK", "FREE"]));
+    /// How a hold ended.
+    EndCauseWord => text().enum_values(Some(["released", "expired", "revoked", "forced", "callback_refused", "callback_timed_out"]));
     /// A ticket's state.
     TicketStateWord => text().enum_values(Some(["WAITING", "NOTIFIED", "ACCEPTED", "LAPSED"]));
     /// A webhook's state.

@@ -28,6 +28,10 @@ use crate::core::{Acquire, Answer, Command, Hold, LockName, Mode, WebhookAnswer}
 pub(super) struct AcquireRequest {
     /// 100ms to 30d, 60s unless the operator set another; `none`: no expiry. Not together with `lease`.
     ttl: Option<Ttl>,
+    /// How long the lock is held back when the grant is lost, so that its holder's work can be stopped
+    /// before the next holder begins: at most 1h. A grant is lost when it expires, is forced, or its
+    /// webhook is not taken in time. Without it: not at all.
+    release_delay: Option<Span>,
     /// How long to stand in line: at most 24h, with `callback` 30d. Without it: not at all; for a
     /// stream: 24h; with `callback`: 30d.
     wait: Option<Span>,
@@ -79,6 +83,7 @@ impl AcquireRequest {
             shared: self.mode == Some(ModeWord(Mode::Shared)),
             max_shared: self.max_shared.map_or(0, |count| count.0),
             hold,
+            release_delay: self.release_delay.map(|span| span.0).unwrap_or_default(),
             wait: self.wait.map_or(wait_default, |span| span.0),
             owner: self.owner.unwrap_or_default(),
             metadata: self.metadata.unwrap_or_default().0,

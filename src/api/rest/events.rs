@@ -18,11 +18,11 @@ use utoipa::openapi::path::HttpMethod::Get;
 use super::acquire::acquire_error;
 use crate::api::http::extract::{Caller, LockPath};
 use crate::api::http::paths::rest as paths;
-use crate::api::http::view::{GrantJson, HolderJson, LockJson, rfc3339};
+use crate::api::http::view::{GrantJson, HolderJson, LockJson, cause_word, rfc3339};
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{EventStream, LockNameText, Operation, Routes};
 use crate::api::{Api, ApiError, Reason};
-use crate::core::{Acquire, Answer, Command, EndCause, LockEvent, LockName, Namespace};
+use crate::core::{Acquire, Answer, Command, LockEvent, LockName, Namespace};
 use crate::shard::{Progress, WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, WatchNews};
 
 /// How often a stream with no news sends a comment, so that proxies keep the connection and a dead
@@ -73,15 +73,7 @@ struct Change<'a> {
 }
 
 fn change(lock: &LockName, news: &LockEvent) -> Events {
-    let name = match news.ended {
-        None => "granted",
-        Some(EndCause::Released) => "released",
-        Some(EndCause::Expired) => "expired",
-        Some(EndCause::Revoked) => "revoked",
-        Some(EndCause::Forced) => "forced",
-        Some(EndCause::CallbackRefused) => "callback_refused",
-        Some(EndCause::CallbackTimedOut) => "callback_timed_out",
-    };
+    let name = news.ended.map_or("granted", cause_word);
     let change = Change {
         lock: lock.as_str(),
         holder: HolderJson::from(&news.holder),

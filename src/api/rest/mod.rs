@@ -14,6 +14,7 @@ mod queues;
 mod tickets;
 mod values;
 mod webhooks;
+mod why;
 
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub fn described() -> Routes<Api> {
         .merge(locks::routes())
         .merge(acquire::routes())
         .merge(events::routes())
+        .merge(why::routes())
         .merge(leases::routes())
         .merge(values::routes())
         .merge(fifos::routes())

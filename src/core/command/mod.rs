@@ -12,8 +12,8 @@ pub use queue::*;
 pub use webhook::*;
 
 use super::name::{
-    About, FifoId, LeaseId, LockName, Namespace, QueueName, RequestId, TicketId, ValueBytes,
-    ValueKey, WebhookId,
+    About, FifoId, LeaseId, LockName, Namespace, QueueName, ReleaseDelay, RequestId, TicketId,
+    ValueBytes, ValueKey, WebhookId,
 };
 use super::time::WallTime;
 
@@ -39,6 +39,16 @@ pub enum Mode {
     Exclusive,
     /// It holds the lock together with other shared holders.
     Shared,
+}
+
+impl Mode {
+    /// Shared, or else exclusive.
+    pub fn of(shared: bool) -> Mode {
+        match shared {
+            true => Mode::Shared,
+            false => Mode::Exclusive,
+        }
+    }
 }
 
 /// What keeps a grant alive.
@@ -72,6 +82,9 @@ pub struct Acquire {
     pub max_shared: Option<u32>,
     /// What keeps the grant alive.
     pub hold: Hold,
+    /// How long the lock is held back when the grant is lost: expired, forced, or not taken by the
+    /// receiver of its webhook.
+    pub release_delay: ReleaseDelay,
     /// How long to stand in line; zero asks once.
     pub wait: Duration,
     /// Who asks.
@@ -155,6 +168,11 @@ pub enum Command {
         /// The lock.
         lock: LockName,
     },
+    /// Tells what stands behind a lock. Answer: [`Answer::Explained`].
+    Explain {
+        /// The lock.
+        lock: LockName,
+    },
     /// Lists locks by name. Answer: [`Answer::Locks`].
     ListLocks {
         /// Only names that begin so.
@@ -169,11 +187,12 @@ pub enum Command {
         /// The lock.
         lock: LockName,
     },
-    /// Ends grants of others. Answer: [`Answer::Forced`].
+    /// Ends grants of others, and the release delays of those that were lost before.
+    /// Answer: [`Answer::Forced`].
     ForceRelease {
         /// The lock.
         lock: LockName,
-        /// Only the grant with this token; `None`: all of them.
+        /// Only the hold with this token; `None`: all of them.
         fencing_token: Option<u64>,
         /// Makes a retry safe.
         request_id: Option<RequestId>,
@@ -334,13 +353,55 @@ pub struct LockView {
     pub waiter_count: usize,
     /// Whether it stays while it is free.
     pub reserved: bool,
+    /// How long the release delays of holders that lost it go on; `None`: there are none.
+    pub held_back_for: Option<Duration>,
 }
 
 impl LockView {
-    /// Whether the lock is held or reserved: one that is neither was never heard of.
+    /// Whether the lock is in use or reserved: one that is neither was never heard of.
     pub fn exists(&self) -> bool {
-        self.reserved || self.holder_count > 0
+        self.reserved || self.is_in_use()
     }
+
+    /// Whether somebody holds it, or has lost it and holds it back.
+    pub fn is_in_use(&self) -> bool {
+        self.holder_count > 0 || self.held_back_for.is_some()
+    }
+}
+
+/// What stands behind a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The lock as it stands.
+    pub lock: LockView,
+    /// The first in line, in order.
+    pub waiters: Vec<WaiterView>,
+    /// How the last holds ended that are remembered, the newest first.
+    pub past_holds: Vec<PastHold>,
+}
+
+/// What everyone in the namespace may see of a place in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaiterView {
+    /// Alone or shared.
+    pub mode: Mode,
+    /// Who waits.
+    pub about: Option<Arc<About>>,
+    /// When the place was taken.
+    pub since: WallTime,
+    /// The time until it is given up.
+    pub ends_in: Duration,
+}
+
+/// A hold that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastHold {
+    /// The grant, as it was, without a time to its end; without its metadata where that was large.
+    pub holder: HolderView,
+    /// How it ended.
+    pub cause: EndCause,
+    /// When.
+    pub at: WallTime,
 }
 
 /// A grant as told to its holder.
@@ -425,6 +486,8 @@ pub enum Answer {
     Released,
     /// The lock as it stands.
     Lock(LockView),
+    /// What stands behind the lock.
+    Explained(Box<Explanation>),
     /// A page of locks.
     Locks {
         /// The locks.
@@ -432,7 +495,7 @@ pub enum Answer {
         /// Whether there are more behind the last one.
         more: bool,
     },
-    /// So many grants were ended.
+    /// So many grants and release delays were ended.
     Forced(usize),
     /// Whether the grant is current.
     Checked {

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fifo;
+mod history;
+mod lapse;
 mod lease;
 mod line;
 mod lock;
@@ -28,6 +30,7 @@ const WAIT: Duration = Duration::from_secs(5);
 struct Rules {
     state: State,
     now: Time,
+    wall: WallTime,
     last_call: u64,
     store: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the last command or tick wanted stored.
@@ -41,6 +44,7 @@ impl Rules {
         Rules {
             state: State::default(),
             now: Time::ZERO,
+            wall: WallTime(1_000),
             last_call: 0,
             store: BTreeMap::new(),
             changes: Vec::new(),
@@ -51,7 +55,7 @@ impl Rules {
     fn context(&self) -> Context {
         Context {
             now: self.now,
-            wall: WallTime(1_000),
+            wall: self.wall,
         }
     }
 
@@ -249,6 +253,7 @@ fn acquire(lock: &str) -> Acquire {
         mode: Mode::Exclusive,
         max_shared: None,
         hold: Hold::Ttl(TTL),
+        release_delay: ReleaseDelay::default(),
         wait: Duration::ZERO,
         about: None,
         request_id: None,

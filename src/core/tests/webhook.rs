@@ -553,3 +553,24 @@ fn tickets_that_call_back_are_there_after_a_crash() {
     rules.settle(2, false);
     assert_eq!(rules.due_ids(), [3]);
 }
+
+#[test]
+fn a_turn_that_is_not_taken_in_time_holds_the_lock_back_and_a_refused_one_does_not() {
+    let mut rules = Rules::new();
+    let delayed = |id| Acquire {
+        release_delay: ReleaseDelay::new(3 * SEC).unwrap(),
+        ..subscribe("a", id)
+    };
+    rules.subscribe_as(delayed(1), 1);
+    rules.subscribe_as(delayed(2), 2);
+    rules.subscribe_as(delayed(3), 3);
+    rules.settle(1, false);
+    assert_eq!(rules.due_ids(), [2]);
+    rules.pass(ACCEPT);
+    assert_eq!(rules.state(2), WebhookState::TimedOut);
+    assert_eq!(rules.view("a").held_back_for, Some(3 * SEC));
+    assert_eq!(rules.due_ids(), []);
+    rules.crash();
+    rules.pass(3 * SEC);
+    assert_eq!(rules.due_ids(), [3]);
+}

@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use store::ScriptedStore;
 
 use super::*;
-use crate::core::{Acquire, Answer, Hold, LeaseId, LockView, Mode, Proof, RequestId, SessionLease};
+use crate::core::{
+    Acquire, Answer, Hold, LeaseId, LockView, Mode, Proof, ReleaseDelay, RequestId, SessionLease,
+};
 
 /// How long anything may take that is bound to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +51,7 @@ fn asks_once(lock: &str) -> Acquire {
         mode: Mode::Exclusive,
         max_shared: None,
         hold: Hold::Forever,
+        release_delay: ReleaseDelay::default(),
         wait: Duration::ZERO,
         about: None,
         request_id: None,

@@ -18,6 +18,9 @@ use holdfast::core::{
 /// How long an outcome is remembered: a promise to users, so it stands here by itself.
 const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 
+/// How many past holds of a lock are told: a promise to users, so it stands here by itself.
+const PAST_HOLDS_MAX: usize = 8;
+
 pub type LockId = (Namespace, LockName);
 pub type PlaceId = u64;
 
@@ -82,14 +85,31 @@ pub struct Hold {
     /// Its receiver has not taken it: it ends with its webhook and not with its TTL. S18 looks into
     /// that.
     pub untaken: bool,
+    /// How long it holds its lock back when it is lost.
+    pub release_delay: Duration,
+}
+
+/// A hold that was lost, and holds its lock back.
+#[derive(Clone, Copy, Debug)]
+pub struct LapsedHold {
+    pub shared: bool,
+    pub max_shared: Option<u32>,
+    /// When it stops counting, in the core's time.
+    pub until: Time,
+    /// Until then at least nobody else may begin, in the world's time.
+    pub promised: Time,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct LockBook {
     /// By fencing token.
     pub holders: BTreeMap<u64, Hold>,
+    /// By fencing token.
+    pub lapsed: BTreeMap<u64, LapsedHold>,
     /// By order of arrival.
     pub line: VecDeque<PlaceId>,
+    /// The fencing tokens of those who held it last, the newest behind.
+    pub ended: VecDeque<u64>,
 }
 
 /// A place in line.
@@ -197,6 +217,8 @@ pub struct Ended {
     pub hold: Hold,
     /// Whom to tell that it is lost, where it was not its own doing.
     pub session: Option<CallId>,
+    /// What it leaves behind, where it was lost.
+    pub lapsed: Option<LapsedHold>,
 }
 
 /// A position as it was told, and as it is.
@@ -213,6 +235,10 @@ pub struct Position {
 pub struct Seen {
     pub begun: Vec<Begun>,
     pub ended: Vec<Ended>,
+    /// The release delays that somebody ended by force, by the fencing tokens.
+    pub freed: Vec<u64>,
+    /// The locks of release delays that are over, one for each.
+    pub delays_over: Vec<LockId>,
     pub ended_leases: Vec<(Namespace, LeaseId)>,
     /// Places that were left without a grant.
     pub left: Vec<PlaceId>,
@@ -223,6 +249,12 @@ pub struct Seen {
 impl Book {
     pub fn hold(&self, lock: &LockId, token: u64) -> Option<&Hold> {
         self.locks.get(lock)?.holders.get(&token)
+    }
+
+    /// Whether a hold was lost and holds its lock back.
+    pub fn is_lapsed(&self, lock: &LockId, token: u64) -> bool {
+        let lock = self.locks.get(lock);
+        lock.is_some_and(|lock| lock.lapsed.contains_key(&token))
     }
 
     /// The token that a proof stands for, where it is good.
@@ -253,14 +285,64 @@ impl Book {
         let Some(lock) = self.locks.get(lock) else {
             return true;
         };
-        if lock.holders.is_empty() {
+        let holders = lock.holders.values();
+        let lapsed = lock.lapsed.values();
+        let mut bounds: Vec<Option<u32>> = Vec::new();
+        bounds.extend(holders.clone().map(|hold| hold.max_shared));
+        bounds.extend(lapsed.clone().map(|hold| hold.max_shared));
+        let count = bounds.len();
+        if count == 0 {
             return true;
         }
-        let asked = lock.holders.values().map(|hold| hold.max_shared);
-        let bound = asked.chain([max_shared]).flatten().min();
+        let bound = bounds.into_iter().chain([max_shared]).flatten().min();
+        let others_share = holders.map(|hold| hold.shared);
+        let others_share = others_share.chain(lapsed.map(|hold| hold.shared));
         shared
-            && lock.holders.values().all(|hold| hold.shared)
-            && bound.is_none_or(|bound| lock.holders.len() < bound as usize)
+            && others_share.into_iter().all(|shared| shared)
+            && bound.is_none_or(|bound| count < bound as usize)
+    }
+
+    /// Whether a force release means something that it has not met before.
+    fn is_forced_anew(&self, step: &Step<'_>) -> bool {
+        let Some(request) = step.request() else {
+            return false;
+        };
+        let known = |id: &RequestId| {
+            let id = (request.namespace.clone(), id.clone());
+            self.requests.contains_key(&id)
+        };
+        !request_id(&request.command).is_some_and(known)
+            && matches!(step.reply(), Some(Ok(Answer::Forced(_))))
+    }
+
+    /// Delays that are over count no more, nor do those that somebody ends by force.
+    fn see_delays(&mut self, step: &Step<'_>, seen: &mut Seen) {
+        match step.command() {
+            None => {
+                for (id, lock) in &mut self.locks {
+                    lock.lapsed.retain(|_, hold| {
+                        let is_over = hold.until <= step.now;
+                        seen.delays_over.extend(is_over.then(|| id.clone()));
+                        !is_over
+                    });
+                }
+            }
+            Some(Command::ForceRelease {
+                lock,
+                fencing_token,
+                ..
+            }) if self.is_forced_anew(step) => {
+                let space = step.request().map(|request| request.namespace.clone());
+                let lock = space.map(|space| (space, lock.clone()));
+                if let Some(lock) = lock.and_then(|lock| self.locks.get_mut(&lock)) {
+                    let meant = |token: &u64| fencing_token.is_none_or(|only| only == *token);
+                    let freed = lock.lapsed.keys().copied().filter(meant);
+                    seen.freed = freed.collect();
+                    lock.lapsed.retain(|token, _| !meant(token));
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     /// Takes in a step.
@@ -274,10 +356,12 @@ impl Book {
                 }
             }
         }
+        self.see_delays(step, &mut seen);
         let mut begun = Vec::new();
         let mut remembered = Vec::new();
         let mut ended_at_once = Vec::new();
         for change in step.changes {
+            self.note_past(change);
             match change {
                 // In one tick a lock can come to a waiter whose lease is due next.
                 Change::Delete(Key::Grant(space, lock, token))
@@ -313,6 +397,18 @@ impl Book {
         }
         self.see_renewal(step);
         seen
+    }
+
+    /// Remembers who held a lock last, in the order of the ends.
+    fn note_past(&mut self, change: &Change) {
+        if let Change::Delete(Key::Grant(space, lock, token)) = change {
+            let lock = (space.clone(), lock.clone());
+            let ended = &mut self.locks.entry(lock).or_default().ended;
+            if ended.len() == PAST_HOLDS_MAX {
+                ended.pop_front();
+            }
+            ended.push_back(*token);
+        }
     }
 
     fn see_change(
@@ -502,11 +598,24 @@ impl Book {
         };
         let lives = |session: &CallId| self.sessions.contains_key(session);
         let session = session.filter(|session| Some(*session) != by && lives(session));
+        // Nothing but a loss ends a grant in a tick.
+        let is_lost = matches!(step.command(), None | Some(Command::ForceRelease { .. }));
+        let lapsed = (is_lost && !hold.release_delay.is_zero()).then(|| LapsedHold {
+            shared: hold.shared,
+            max_shared: hold.max_shared,
+            until: step.now + hold.release_delay,
+            promised: step.real + hold.release_delay,
+        });
+        if let Some(lapsed) = lapsed {
+            let book = self.locks.entry(lock.clone()).or_default();
+            book.lapsed.insert(token, lapsed);
+        }
         seen.ended.push(Ended {
             lock,
             token,
             hold,
             session,
+            lapsed,
         });
     }
 
@@ -566,6 +675,7 @@ impl Book {
                 },
                 session,
                 untaken: webhook.is_some(),
+                release_delay: asked.release_delay.span(),
             },
             (
                 None,
@@ -582,6 +692,7 @@ impl Book {
                     latest: Some(step.now + ttl),
                     session: None,
                     untaken: false,
+                    release_delay: Duration::ZERO,
                 }
             }
             _ => Hold {
@@ -592,6 +703,7 @@ impl Book {
                 latest: None,
                 session: None,
                 untaken: false,
+                release_delay: Duration::ZERO,
             },
         };
         let book = self.locks.entry(lock.clone()).or_default();
@@ -925,6 +1037,7 @@ pub fn asks_the_same(a: &Command, b: &Command) -> bool {
     match (a, b) {
         (Command::Acquire(a), Command::Acquire(b)) => {
             (&a.lock, a.mode, a.max_shared, a.hold) == (&b.lock, b.mode, b.max_shared, b.hold)
+                && a.release_delay == b.release_delay
                 && (&a.about, a.must_exist, a.open) == (&b.about, b.must_exist, b.open)
                 && a.subscribe.as_ref().map(|asked| &asked.callback)
                     == b.subscribe.as_ref().map(|asked| &asked.callback)

@@ -129,7 +129,7 @@ impl Oracle {
     pub fn step(&mut self, step: &Step<'_>, state: &State) -> Verdict {
         let seen = self.book.see(step);
         self.count(step, &seen);
-        self.exclusion.step(&seen);
+        self.exclusion.step(step, &seen);
         self.stops_in_time.step(step, &seen);
         self.replay.step(step);
         self.never_early.step(step, &seen)?;
@@ -215,6 +215,7 @@ impl Oracle {
     pub fn crash(&mut self, state: &State) -> Verdict {
         self.book = self.durable.after_crash(&self.book, state.now());
         self.durable = self.book.clone();
+        self.exclusion.crash();
         self.one_answer.crash(&self.book);
         let records = state.records();
         self.values.crash(&records, state.now())?;
@@ -240,6 +241,9 @@ impl Oracle {
             tally.count("grants");
             if matches!(begun.to, book::Grantee::Place(_)) {
                 tally.count("grants from a line");
+                if seen.delays_over.contains(&begun.lock) {
+                    tally.count("grants after a delay");
+                }
             }
             let holders = &self.book.locks.get(&begun.lock);
             if holders.is_some_and(|lock| lock.holders.len() > 1) {
@@ -249,6 +253,10 @@ impl Oracle {
         if seen.begun.len() > 1 {
             tally.count("several grants in one step");
         }
+        let lapsed = seen.ended.iter().filter(|ended| ended.lapsed.is_some());
+        tally.add("holds lapsed", lapsed.count() as u64);
+        tally.add("delays ended by force", seen.freed.len() as u64);
+        tally.add("delays over", seen.delays_over.len() as u64);
         let expired = if step.request().is_none() {
             seen.ended.len()
         } else {
@@ -283,6 +291,7 @@ impl Oracle {
         for effect in step.effects {
             tally.count(match effect {
                 Effect::Queued(..) => "positions told",
+                Effect::Reply(_, Ok(Answer::Explained(_))) => "locks explained",
                 Effect::Changed(..) => "watched changes",
                 Effect::Lost { .. } => "loss notices",
                 Effect::SessionEnded { .. } => "sessions ended",

@@ -88,6 +88,14 @@ impl CommittedFirst {
             Answer::Reserved(lock) => self.other(&Key::Lock(space.clone(), lock.clone())),
             Answer::Lease(lease) => self.other(&Key::Lease(space.clone(), lease.id)),
             Answer::Lock(view) => self.view(space, view),
+            Answer::Explained(explained) => {
+                self.view(space, &explained.lock)?;
+                explained.past_holds.iter().try_for_each(|past| {
+                    let token = past.holder.fencing_token;
+                    self.grant(space, &explained.lock.name, token)?;
+                    ended(told, &explained.lock.name, token)
+                })
+            }
             Answer::Locks { locks, .. } => locks.iter().try_for_each(|view| self.view(space, view)),
             Answer::Leases { leases, .. } => leases
                 .iter()

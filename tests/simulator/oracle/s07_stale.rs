@@ -24,6 +24,17 @@ pub struct Stale {
 impl Stale {
     pub fn before(&mut self, book: &Book, request: &Request, state: &State) {
         self.before = None;
+        if let Command::ForceRelease {
+            lock,
+            fencing_token: Some(token),
+            ..
+        } = &request.command
+            && book.is_lapsed(&(request.namespace.clone(), lock.clone()), *token)
+        {
+            // It ends the delay of a hold that was lost.
+            self.current = Some(true);
+            return;
+        }
         self.current = match &request.command {
             Command::Renew {
                 lock,

@@ -169,6 +169,7 @@ fn answers(book: &Book, request: &Request, step: &Step<'_>) -> Verdict {
         // S11 looks into these.
         (Command::Fifo(command), Some(Ok(Answer::Fifo(answer)))) => is_answer(command, answer),
         (Command::GetLock { lock }, Some(Ok(Answer::Lock(view)))) => view.name == *lock,
+        (Command::Explain { lock }, Some(Ok(Answer::Explained(told)))) => told.lock.name == *lock,
         (Command::CreateLease { ttl, .. }, Some(Ok(Answer::Lease(view)))) => view.ttl == *ttl,
         (Command::GetLease { id }, Some(Ok(Answer::Lease(view)))) => view.id == *id,
         (Command::ListLocks { prefix, limit, .. }, Some(Ok(Answer::Locks { locks, more }))) => {
@@ -264,9 +265,9 @@ fn may_refuse(command: &Command, refusal: &Refusal) -> bool {
         Refusal::LockHeld(view) => match command {
             Command::Acquire(acquire) => {
                 let alone = acquire.mode == Mode::Exclusive;
-                acquire.wait.is_zero() && (!alone || view.holder_count > 0)
+                acquire.wait.is_zero() && (!alone || view.is_in_use())
             }
-            Command::PutOpen { .. } => view.holder_count > 0,
+            Command::PutOpen { .. } => view.is_in_use(),
             _ => false,
         },
         Refusal::NotHolder(_) => {
