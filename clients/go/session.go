@@ -21,6 +21,9 @@ const (
 	answerMax = 10 * time.Second
 	// reattachMax is the longest pause between two tries to take a session up again.
 	reattachMax = time.Second
+	// batchMax and batchBytesMax bound what goes in one message: the server takes 1,024 in 256 KiB.
+	batchMax      = 1024
+	batchBytesMax = 64 * 1024
 )
 
 // errStalled is why a stream on which nothing comes any more is given up.
@@ -54,6 +57,8 @@ type session struct {
 	generation uint64
 	// up is whether a stream is open.
 	up bool
+	// batches is whether the server takes several messages in one.
+	batches bool
 	// live is whether the lease lasts at this moment, by the client's own reckoning: until deadline.
 	live     bool
 	deadline time.Duration

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/holdfast-dev/holdfast/clients/go/holdfastpb"
 )
@@ -79,7 +80,7 @@ func (s *session) attach() (opened bool, err error) {
 func (s *session) opening() *pb.AttachRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	open := &pb.OpenSession{LeaseId: s.leaseID}
+	open := &pb.OpenSession{LeaseId: s.leaseID, AcceptsBatches: true}
 	if s.leaseID == "" {
 		open.Ttl = span(s.ttl)
 		open.Owner = s.client.settings.owner
@@ -98,6 +99,7 @@ func (s *session) attached(opened *pb.SessionOpened, sent time.Duration) bool {
 		return false
 	}
 	s.up = true
+	s.batches = opened.GetAcceptsBatches()
 	s.generation++
 	s.leaseID = opened.GetLease().GetLeaseId()
 	if !s.wasOpened {
@@ -169,22 +171,58 @@ func (s *session) sendAll(
 		s.mu.Lock()
 		out := s.out
 		s.out = nil
+		batches := s.batches
 		s.mu.Unlock()
-		for _, o := range out {
-			if o.renewal != nil {
-				s.mu.Lock()
-				o.renewal.sent = s.client.settings.clock.Now()
-				s.mu.Unlock()
+		for len(out) > 0 {
+			count := 1
+			if batches {
+				count = fitting(out)
 			}
-			if err := stream.Send(o.message); err != nil {
+			s.stamp(out[:count])
+			if err := stream.Send(message(out[:count])); err != nil {
 				// Recv tells why.
 				if !errors.Is(err, io.EOF) {
 					cancel(err)
 				}
 				return
 			}
+			out = out[count:]
 		}
 	}
+}
+
+// stamp takes note of when the renewals among these are sent: now.
+func (s *session) stamp(out []outgoing) {
+	for _, o := range out {
+		if o.renewal != nil {
+			s.mu.Lock()
+			o.renewal.sent = s.client.settings.clock.Now()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// fitting is how many of these go in one message: at least one.
+func fitting(out []outgoing) int {
+	bytes := 0
+	for i, o := range out {
+		if bytes += proto.Size(o.message); i == batchMax || (i > 0 && bytes > batchBytesMax) {
+			return i
+		}
+	}
+	return len(out)
+}
+
+// message is one message of all these.
+func message(out []outgoing) *pb.AttachRequest {
+	if len(out) == 1 {
+		return out[0].message
+	}
+	batch := &pb.AttachBatch{Requests: make([]*pb.AttachRequest, len(out))}
+	for i, o := range out {
+		batch.Requests[i] = o.message
+	}
+	return &pb.AttachRequest{Call: &pb.AttachRequest_Batch{Batch: batch}}
 }
 
 // renew renews the lease again and again, and gives the stream up when that is not answered.
@@ -221,10 +259,21 @@ func (s *session) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// handle takes one message of the server's.
+// handle takes one message of the server's, or all those in it.
 func (s *session) handle(message *pb.AttachResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if batch := message.GetBatch(); batch != nil {
+		for _, each := range batch.GetAnswers() {
+			s.take(each)
+		}
+		return
+	}
+	s.take(message)
+}
+
+// take takes one answer, or one piece of news.
+func (s *session) take(message *pb.AttachResponse) {
 	c := s.calls[message.GetCallId()]
 	switch told := message.GetResult().(type) {
 	case *pb.AttachResponse_GrantLost:

@@ -16,6 +16,10 @@ pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(2);
 /// The most calls over the session without an answer, those that wait in lines included. As many as
 /// the server takes.
 pub const CALLS_MAX: usize = 65_536;
+/// The most calls in one message, as many as the server takes...
+pub(crate) const BATCH_MAX: usize = 1_024;
+/// ...and about the most bytes of them; the server takes four times as many.
+pub(crate) const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// The longest wait that the server takes in one call; the client asks again after it.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 

@@ -85,13 +85,14 @@ impl Shared {
         let wait_until = acquire.wait.map(|wait| started + wait);
         let give_up = wait_until.map(|until| until + timeout);
         let mut backoff = self.config.backoff();
-        let mut request = acquire.request;
-        request.wait = Some(convert::span(WAIT_MAX));
-        request.request_id = convert::request_id();
+        let mut request = Arc::new(acquire.request);
+        let asked = Arc::make_mut(&mut request);
+        asked.wait = Some(convert::span(WAIT_MAX));
+        asked.request_id = convert::request_id();
         loop {
             let pending = |answer| {
                 Pending::Acquire(PendingAcquire {
-                    request: request.clone(),
+                    request: Arc::clone(&request),
                     sent: started,
                     sent_again: false,
                     wait_until,
@@ -105,7 +106,7 @@ impl Shared {
                 Ok(held) if held.hold.loss(self.now()).is_none() => return Ok(held),
                 // It was lost on its way: stand in line again.
                 Ok(_) => {
-                    request.request_id = convert::request_id();
+                    Arc::make_mut(&mut request).request_id = convert::request_id();
                     continue;
                 }
                 Err(error) => error,

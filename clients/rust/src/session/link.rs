@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
 use super::*;
@@ -113,26 +111,25 @@ impl Shared {
         self: &Arc<Shared>,
         lease: Option<String>,
     ) -> Result<Streaming<AttachResponse>> {
-        let (link, requests) = mpsc::unbounded_channel();
+        let (link, requests) = outgoing::link();
         let sent = self.now();
         let open = match lease.clone() {
             Some(lease_id) => OpenSession {
                 lease_id,
+                accepts_batches: true,
                 ..OpenSession::default()
             },
             None => OpenSession {
                 ttl: Some(convert::span(self.config.session_ttl)),
                 owner: self.config.owner.clone(),
                 metadata: self.config.metadata.clone(),
+                accepts_batches: true,
                 ..OpenSession::default()
             },
         };
         // The number is nobody else's: calls are sent only once the session is open.
-        let _ = link.send(AttachRequest {
-            call_id: u64::MAX,
-            call: Some(Call::Open(open)),
-        });
-        let request = self.config.request(UnboundedReceiverStream::new(requests));
+        link.send(u64::MAX, Call::Open(open));
+        let request = self.config.request(requests);
         let mut sessions = SessionServiceClient::new(self.channel());
         let mut inbound = sessions.attach(request).await?.into_inner();
         match inbound.message().await?.and_then(|message| message.result) {
@@ -147,7 +144,7 @@ impl Shared {
     /// The stream is open: takes up everything where it stood.
     fn link_up(
         &self,
-        link: mpsc::UnboundedSender<AttachRequest>,
+        link: Link,
         opened: SessionOpened,
         sent: Duration,
         resumed: bool,
@@ -175,6 +172,9 @@ impl Shared {
             });
         }
         state.heard = sent;
+        if opened.accepts_batches {
+            link.allow_batches();
+        }
         state.link = Some(link);
         state.broken = false;
         state.ask_all_again(now, resumed);
@@ -269,7 +269,7 @@ impl State {
             // Their places went with the session, and a grant that was on its way too.
             self.calls.retain(|_, pending| match pending {
                 Pending::Acquire(acquire) if acquire.is_of_session() => {
-                    acquire.request.request_id = convert::request_id();
+                    acquire.new_request_id();
                     !acquire.cancelled
                 }
                 _ => true,

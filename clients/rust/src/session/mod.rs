@@ -9,6 +9,7 @@ mod ask;
 mod hold;
 mod life;
 mod link;
+mod outgoing;
 mod watch;
 
 use std::collections::HashMap;
@@ -16,19 +17,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot, watch as watched};
+use tokio::sync::{Notify, oneshot, watch as watched};
 use tonic::transport::Channel;
 
 pub(crate) use self::ask::Acquire;
 pub use self::hold::Loss;
 pub(crate) use self::hold::{Held, Hold};
 pub(crate) use self::life::{Keeps, Life, margin};
+use self::outgoing::Link;
 use crate::builder::Config;
 use crate::error::{Error, Result};
 use crate::limits::CALLS_MAX;
 use crate::proto::attach_request::Call;
 use crate::proto::attach_response::Result as Told;
-use crate::proto::{AcquireLockRequest, AttachRequest, CancelCall};
+use crate::proto::{AcquireLockRequest, CancelCall};
 
 /// What all parts of a client have in common.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// Where calls go; `None`: there is no open session stream.
-    link: Option<mpsc::UnboundedSender<AttachRequest>>,
+    link: Option<Link>,
     session: Option<SessionLease>,
     /// The calls without an answer, by their numbers.
     calls: HashMap<u64, Pending>,
@@ -104,7 +106,7 @@ enum Pending {
 
 #[derive(Debug)]
 struct PendingAcquire {
-    request: AcquireLockRequest,
+    request: Arc<AcquireLockRequest>,
     /// When it was sent, last.
     sent: Duration,
     /// Whether the grant was asked for once more, to learn how long it lives.
@@ -123,6 +125,11 @@ impl PendingAcquire {
     /// Whether it hangs on the session's lease.
     fn is_of_session(&self) -> bool {
         self.request.hold.is_none()
+    }
+
+    /// From now on it asks for another grant than before.
+    fn new_request_id(&mut self) {
+        Arc::make_mut(&mut self.request).request_id = crate::convert::request_id();
     }
 }
 
@@ -245,7 +252,7 @@ impl State {
         let call = match pending {
             Pending::Acquire(acquire) => {
                 acquire.sent = now;
-                let mut request = acquire.request.clone();
+                let mut request = AcquireLockRequest::clone(&acquire.request);
                 if let Some(until) = acquire.wait_until {
                     let left = until.saturating_sub(now);
                     request.wait = Some(crate::convert::span(left));
@@ -261,11 +268,7 @@ impl State {
             Pending::Check(hold) => ask::check(hold),
         };
         let cancelled = matches!(pending, Pending::Acquire(acquire) if acquire.cancelled);
-        // A link that is gone is noticed by its own task, which has all calls sent again.
-        let _ = link.send(AttachRequest {
-            call_id: number,
-            call: Some(call),
-        });
+        link.send(number, call);
         if cancelled {
             self.send_cancel(number);
         }
@@ -273,10 +276,7 @@ impl State {
 
     fn send_cancel(&self, number: u64) {
         if let Some(link) = &self.link {
-            let _ = link.send(AttachRequest {
-                call_id: 0,
-                call: Some(Call::Cancel(CancelCall { call_id: number })),
-            });
+            link.send(0, Call::Cancel(CancelCall { call_id: number }));
         }
     }
 
