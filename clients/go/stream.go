@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,9 @@ func (s *session) attach() (opened bool, err error) {
 		return false, err
 	}
 	late.Stop()
+	if s.mayHoldUnknown(first.GetOpened()) {
+		return false, giveUp(stream)
+	}
 	if !s.attached(first.GetOpened(), sent) {
 		return false, errNotOpened
 	}
@@ -91,6 +95,42 @@ func (s *session) opening() *pb.AttachRequest {
 	return &pb.AttachRequest{CallId: id, Call: &pb.AttachRequest_Open{Open: open}}
 }
 
+// mayHoldUnknown is whether there may be a grant on the lease whose answer was lost, and which can't be
+// had again: the server has forgotten the request id. Asking again would wait behind that grant, which
+// this very session keeps alive.
+func (s *session) mayHoldUnknown(opened *pb.SessionOpened) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := len(s.grants) + len(s.early)
+	if !opened.GetResumed() || int(opened.GetLease().GetGrantCount()) <= known {
+		return false
+	}
+	longAgo := s.client.settings.clock.Now() - requestMemory
+	for _, c := range s.calls {
+		if c.acquire != nil && max(c.asked, s.heard) < longAgo {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp ends the lease of a session that has just been opened, and with it the grants that nobody
+// knows. It tells why.
+func giveUp(stream grpc.BidiStreamingClient[pb.AttachRequest, pb.AttachResponse]) error {
+	const number = math.MaxUint64 // That of no call.
+	bye := &pb.AttachRequest{CallId: number, Call: &pb.AttachRequest_Close{Close: &pb.CloseSession{}}}
+	if err := stream.Send(bye); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		if _, err := stream.Recv(); errors.Is(err, io.EOF) {
+			return errUnknownGrants
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // attached takes note of an open stream and asks again for all that has no answer.
 func (s *session) attached(opened *pb.SessionOpened, sent time.Duration) bool {
 	s.mu.Lock()
@@ -100,6 +140,7 @@ func (s *session) attached(opened *pb.SessionOpened, sent time.Duration) bool {
 	}
 	s.up = true
 	s.batches = opened.GetAcceptsBatches()
+	s.heard = sent
 	s.generation++
 	s.leaseID = opened.GetLease().GetLeaseId()
 	if !s.wasOpened {
@@ -263,6 +304,7 @@ func (s *session) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 func (s *session) handle(message *pb.AttachResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = s.client.settings.clock.Now()
 	if batch := message.GetBatch(); batch != nil {
 		for _, each := range batch.GetAnswers() {
 			s.take(each)

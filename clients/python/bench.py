@@ -32,9 +32,16 @@ WATCHED = 20.0
 def serving(binary: str) -> Iterator[str]:
     """Run a server on a directory of its own, and yield its address."""
     with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "log"
+        log = Path(directory) / "server.log"
         with log.open("w") as output:
-            command = [binary, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{directory}/data"]
+            command = [
+                binary,
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--data-dir",
+                f"{directory}/data",
+            ]
             process = subprocess.Popen(command, stderr=output)  # noqa: S603 - as asked for
         try:
             deadline = time.monotonic() + START_TIMEOUT

@@ -43,6 +43,10 @@ OPEN_TIMEOUT = 5.0
 BEAT_TIMEOUT_MIN = 0.2
 BEAT_TIMEOUT_MAX = 5.0
 CLOSE_TIMEOUT = 2.0
+BEAT_MAX = 30.0
+"""How long a lease goes without a renewal at most, so that a dead connection is noticed."""
+REQUEST_MEMORY = 110.0
+"""How long the server surely knows a request id again, in seconds: it promises two minutes."""
 BATCH_MAX = 1024
 BATCH_BYTES_MAX = 64 * 1024
 """What goes in one message at most; the server takes 256 KiB."""
@@ -59,6 +63,8 @@ class _Pending:
     abandoned: bool = False
     """Nobody waits for the answer any more, but it still has to come."""
     call_id: int = 0
+    asked: float = 0.0
+    """When it was asked for first, by the clock."""
     last_error: errors.HoldfastError | None = None
 
 
@@ -102,6 +108,7 @@ class Session:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stream: _Stream | None = None
         self._failure: errors.HoldfastError | None = None
+        self._heard = 0.0
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self.lease: HeldLease | None = None
@@ -213,7 +220,7 @@ class Session:
 
     def _ask(self, make: Callable[[], AttachRequest]) -> _Pending:
         self._start()
-        pending = _Pending(make, asyncio.get_running_loop().create_future())
+        pending = _Pending(make, asyncio.get_running_loop().create_future(), asked=self._clock())
         self._submit(pending)
         return pending
 
@@ -396,12 +403,37 @@ class Session:
             raise connection_lost()
         stream.takes_batches = told.opened.accepts_batches
         message = told.opened.lease
+        if resumed is not None and self._may_hold_unknown(message.grant_count):
+            await self._give_up(stream)
+        self._heard = self._clock()
         if resumed is None:
             self.lease = HeldLease(self._clock, message.lease_id, seconds(message.ttl))
         lease = self.lease
         if lease is None or lease.ended:
             raise connection_lost()
         lease.renewed(sent, seconds(message.expires_in))
+
+    def _may_hold_unknown(self, grants: int) -> bool:
+        """Return whether the lease may have a grant whose answer was lost, and can't be had again.
+
+        The server has forgotten the request id, so asking again would wait behind that grant, which
+        this very session keeps alive.
+        """
+        if self.lease is None or grants <= len(self.lease.grants):
+            return False
+        long_ago = self._clock() - REQUEST_MEMORY
+        asked = (each.asked for each in self._pending.values() if each.is_acquire)
+        return any(max(when, self._heard) < long_ago for when in asked)
+
+    async def _give_up(self, stream: _Stream) -> None:
+        """End the lease, and with it the grants that nobody knows."""
+        close = AttachRequest(call_id=next(self._numbers), close=CloseSession())
+        await stream.call.write(close)
+        while await stream.call.read() is not grpc.aio.EOF:
+            pass
+        raise errors.Lost(
+            "the connection was broken for too long to know what is held", reason="LEASE_EXPIRED"
+        )
 
     def _resend(self) -> None:
         """Ask again for all that has no answer, and whether what is held is held."""
@@ -476,7 +508,7 @@ class Session:
         lease = self.lease
         if lease is None:
             return None
-        every = lease.ttl / BEATS_PER_TTL
+        every = min(lease.ttl / BEATS_PER_TTL, BEAT_MAX)
         patience = min(max(every, BEAT_TIMEOUT_MIN), BEAT_TIMEOUT_MAX, max(lease.ttl / 2, 0.05))
         due = loop.time() + every
         while True:
@@ -504,6 +536,7 @@ class Session:
             told = await stream.call.read()
             if told is grpc.aio.EOF:
                 return
+            self._heard = self._clock()
             if told.WhichOneof("result") == "batch":
                 for each in told.batch.answers:
                     self._take(stream, each)
