@@ -33,6 +33,7 @@ impl Shared {
         let mut answers = Vec::with_capacity(messages.len());
         let now = self.now();
         let mut state = self.state();
+        state.told = now;
         for message in messages {
             answers.extend(self.take(&mut state, message, now));
         }
@@ -120,7 +121,7 @@ impl Shared {
                 if acquire.cancelled {
                     return None;
                 }
-                acquire.new_request_id();
+                acquire.new_request_id(now);
             }
             acquire.sent_again = again == Again::Same;
             state.calls.insert(number, Pending::Acquire(acquire));

@@ -85,6 +85,7 @@ impl Shared {
         let wait_until = acquire.wait.map(|wait| started + wait);
         let give_up = wait_until.map(|until| until + timeout);
         let mut backoff = self.config.backoff();
+        let mut asked_at = started;
         let mut request = Arc::new(acquire.request);
         let asked = Arc::make_mut(&mut request);
         asked.wait = Some(convert::span(WAIT_MAX));
@@ -93,6 +94,7 @@ impl Shared {
             let pending = |answer| {
                 Pending::Acquire(PendingAcquire {
                     request: Arc::clone(&request),
+                    asked: asked_at,
                     sent: started,
                     sent_again: false,
                     wait_until,
@@ -106,6 +108,7 @@ impl Shared {
                 Ok(held) if held.hold.loss(self.now()).is_none() => return Ok(held),
                 // It was lost on its way: stand in line again.
                 Ok(_) => {
+                    asked_at = self.now();
                     Arc::make_mut(&mut request).request_id = convert::request_id();
                     continue;
                 }

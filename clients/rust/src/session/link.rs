@@ -84,13 +84,8 @@ impl Shared {
 
     /// Opens a stream, over a new connection where the old one broke.
     async fn open(self: &Arc<Shared>, broken: bool) -> Result<Streaming<AttachResponse>> {
-        let lease = self
-            .state()
-            .session
-            .as_ref()
-            .map(|session| session.id.clone());
         let config = &self.config;
-        let timeout = match &lease {
+        let timeout = match self.state().session {
             Some(_) => config
                 .connect_timeout
                 .min((config.session_ttl / 3).max(OPEN_TIMEOUT_MIN)),
@@ -100,6 +95,12 @@ impl Shared {
             if broken {
                 self.set_channel(config.connect().await?);
             }
+            self.give_up_unknown().await?;
+            let lease = self
+                .state()
+                .session
+                .as_ref()
+                .map(|session| session.id.clone());
             self.attach(lease).await
         };
         tokio::time::timeout(timeout, opening)
@@ -172,6 +173,7 @@ impl Shared {
             });
         }
         state.heard = sent;
+        state.told = sent;
         if opened.accepts_batches {
             link.allow_batches();
         }
@@ -269,7 +271,7 @@ impl State {
             // Their places went with the session, and a grant that was on its way too.
             self.calls.retain(|_, pending| match pending {
                 Pending::Acquire(acquire) if acquire.is_of_session() => {
-                    acquire.new_request_id();
+                    acquire.new_request_id(now);
                     !acquire.cancelled
                 }
                 _ => true,

@@ -10,6 +10,7 @@ mod hold;
 mod life;
 mod link;
 mod outgoing;
+mod unknown;
 mod watch;
 
 use std::collections::HashMap;
@@ -66,6 +67,8 @@ struct State {
     /// When the newest renewal of the session that has been acknowledged was sent: whatever was
     /// told after it happened after that.
     heard: Duration,
+    /// When anything was heard of the server over a stream, last.
+    told: Duration,
     end: End,
 }
 
@@ -107,6 +110,8 @@ enum Pending {
 #[derive(Debug)]
 struct PendingAcquire {
     request: Arc<AcquireLockRequest>,
+    /// When it was asked for first under its request id.
+    asked: Duration,
     /// When it was sent, last.
     sent: Duration,
     /// Whether the grant was asked for once more, to learn how long it lives.
@@ -128,7 +133,8 @@ impl PendingAcquire {
     }
 
     /// From now on it asks for another grant than before.
-    fn new_request_id(&mut self) {
+    fn new_request_id(&mut self, now: Duration) {
+        self.asked = now;
         Arc::make_mut(&mut self.request).request_id = crate::convert::request_id();
     }
 }
