@@ -10,7 +10,7 @@ use crate::proto::{AttachResponse, Grant, GrantLost};
 /// What a caller is told.
 enum Answer {
     Grant(oneshot::Sender<Result<Held>>, Result<Held>),
-    Other(oneshot::Sender<Result<Told>>, Result<Told>),
+    Other(oneshot::Sender<Result<Box<Told>>>, Result<Box<Told>>),
 }
 
 impl Answer {
@@ -72,7 +72,7 @@ impl Shared {
                 Pending::Ask { answer, .. } => {
                     let told = match told {
                         Told::Error(error) => Err(error.into()),
-                        told => Ok(told),
+                        told => Ok(Box::new(told)),
                     };
                     return Some(Answer::Other(answer, told));
                 }

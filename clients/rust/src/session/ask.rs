@@ -140,7 +140,7 @@ impl Shared {
         } else {
             self.forget(&hold);
             match self.ask(release(&hold)).await {
-                Ok(Told::Released(_)) => return Ok(()),
+                Ok(told) if matches!(*told, Told::Released(_)) => return Ok(()),
                 Ok(_) => return Err(Error::misfit()),
                 Err(Error::NotHolder(_)) => hold.lose(Loss::Unknown),
                 Err(error) => return Err(error),
@@ -155,7 +155,7 @@ impl Shared {
     /// Releases a grant, whoever waits.
     pub(crate) fn release_in_background(self: &Shared, hold: &Arc<Hold>) {
         self.forget(hold);
-        let call = release(hold);
+        let call = Arc::new(release(hold));
         let pending = Pending::Ask {
             call,
             answer: oneshot::channel().0,
@@ -182,11 +182,12 @@ impl Shared {
     }
 
     /// Makes a call of the session, again where that may help.
-    pub(crate) async fn ask(&self, call: Call) -> Result<Told> {
+    pub(crate) async fn ask(&self, call: Call) -> Result<Box<Told>> {
+        let call = Arc::new(call);
         let until = Some(self.now() + self.config.call_timeout);
         let mut backoff = self.config.backoff();
         loop {
-            let call = call.clone();
+            let call = Arc::clone(&call);
             let waiting = self.waiting(|answer| Pending::Ask { call, answer })?;
             match self.within(until, waiting.answer()).await {
                 Err(error) if error.may_be_retried() => backoff.pause(self, error, until).await?,

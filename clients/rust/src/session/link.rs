@@ -216,7 +216,7 @@ impl Shared {
         if state.end == End::Closing && !*closing {
             *closing = true;
             let close = Pending::Ask {
-                call: Call::Close(CloseSession {}),
+                call: Arc::new(Call::Close(CloseSession {})),
                 answer: oneshot::channel().0,
             };
             state.put(close, self.now())?;

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch as watched};
 use tonic::transport::Channel;
@@ -56,10 +57,10 @@ struct State {
     link: Option<Link>,
     session: Option<SessionLease>,
     /// The calls without an answer, by their numbers.
-    calls: HashMap<u64, Pending>,
+    calls: HashMap<u64, Pending, RandomState>,
     last_call: u64,
     /// The grants, by their fencing tokens.
-    holds: HashMap<u64, Arc<Hold>>,
+    holds: HashMap<u64, Arc<Hold>, RandomState>,
     /// What has to be renewed.
     lives: Vec<Arc<Life>>,
     /// Whether the stream is to be given up.
@@ -95,8 +96,8 @@ enum Pending {
     Acquire(PendingAcquire),
     /// Any other call of a caller; it may be made again over any session.
     Ask {
-        call: Call,
-        answer: oneshot::Sender<Result<Told>>,
+        call: Arc<Call>,
+        answer: oneshot::Sender<Result<Box<Told>>>,
     },
     /// A renewal; it is not made again by itself.
     Renew {
@@ -265,7 +266,7 @@ impl State {
                 }
                 Call::AcquireLock(request)
             }
-            Pending::Ask { call, .. } => call.clone(),
+            Pending::Ask { call, .. } => Call::clone(call),
             Pending::Renew { life, sent } => {
                 *sent = now;
                 life.asked(now);

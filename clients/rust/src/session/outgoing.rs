@@ -81,3 +81,75 @@ impl Stream for Outgoing {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::proto::{AcquireLockRequest, CancelCall};
+
+    /// The numbers of the calls of each message that goes out.
+    async fn numbers(outgoing: Outgoing) -> Vec<Vec<u64>> {
+        let messages = outgoing.map(|message| match message.call {
+            Some(Call::Batch(batch)) => {
+                assert_eq!(message.call_id, 0);
+                batch.requests.iter().map(|each| each.call_id).collect()
+            }
+            _ => vec![message.call_id],
+        });
+        messages.collect().await
+    }
+
+    #[tokio::test]
+    async fn nothing_is_batched_before_the_server_allows_it() {
+        let (sender, outgoing) = link();
+        for number in 1..=3 {
+            sender.send(number, Call::Cancel(CancelCall::default()));
+        }
+        drop(sender);
+        assert_eq!(numbers(outgoing).await, [[1], [2], [3]]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_in_one_message_in_its_order() {
+        let (sender, outgoing) = link();
+        sender.allow_batches();
+        for number in 1..=100 {
+            sender.send(number, Call::Cancel(CancelCall::default()));
+        }
+        drop(sender);
+        assert_eq!(numbers(outgoing).await, [(1..=100).collect::<Vec<_>>()]);
+        let (sender, outgoing) = link();
+        sender.allow_batches();
+        sender.send(7, Call::Cancel(CancelCall::default()));
+        drop(sender);
+        assert_eq!(numbers(outgoing).await, [[7]]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_by_number_and_by_bytes() {
+        let (sender, outgoing) = link();
+        sender.allow_batches();
+        for number in 0..3_000 {
+            sender.send(number, Call::Cancel(CancelCall::default()));
+        }
+        drop(sender);
+        let sent = numbers(outgoing).await;
+        assert!(sent.iter().all(|each| each.len() <= BATCH_MAX));
+        assert_eq!(sent.concat(), (0..3_000).collect::<Vec<_>>());
+
+        let (sender, outgoing) = link();
+        sender.allow_batches();
+        let large = AcquireLockRequest {
+            owner: "o".repeat(BATCH_BYTES_MAX / 2),
+            ..AcquireLockRequest::default()
+        };
+        for number in 0..5 {
+            sender.send(number, Call::AcquireLock(large.clone()));
+        }
+        drop(sender);
+        assert_eq!(numbers(outgoing).await, [vec![0, 1], vec![2, 3], vec![4]]);
+    }
+}
