@@ -25,13 +25,13 @@ use crate::table::{Table, median, quantile_us, rate};
 use crate::{Failed, Plan, echo};
 
 /// Streams of one throughput measurement, each on a connection of its own.
-const STREAMS: usize = 4;
+pub const STREAMS: usize = 4;
 /// Calls in flight on each stream.
-const IN_FLIGHT: usize = 64;
+pub const IN_FLIGHT: usize = 64;
 /// Messages of one echo measurement, on each stream.
 const ECHOES: usize = 400_000;
 /// Calls of one measurement, on each stream.
-const CALLS: usize = 60_000;
+pub const CALLS: usize = 60_000;
 /// Waiters of the hand-over.
 const WAITERS: usize = 16;
 /// Hand-overs of one measurement.
@@ -151,7 +151,7 @@ async fn echoes(channel: Channel) -> Result<(), Failed> {
 }
 
 /// Acquires and releases distinct locks, with `IN_FLIGHT` calls always under way.
-async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
+pub async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
     let mut client = Client::attach(channel, 60).await?;
     let name = |slot: u64| format!("lock-{stream}-{slot}");
     for slot in 0..IN_FLIGHT as u64 {
@@ -245,7 +245,7 @@ async fn keep_alives(channel: Channel) -> Result<(), Failed> {
 }
 
 /// Runs one task on each stream; gives the rate of `each` messages on every stream.
-async fn on_streams<F>(
+pub async fn on_streams<F>(
     channels: &[Channel],
     each: usize,
     run: impl Fn(Channel, usize) -> F,

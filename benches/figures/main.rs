@@ -5,6 +5,7 @@
 //! `-- 1 4` runs only those figures, `-- --rounds 3` fewer rounds of each.
 
 mod attach;
+mod client;
 mod echo;
 mod fifo;
 mod memory;
@@ -99,6 +100,12 @@ async fn main() -> Result<(), Failed> {
     }
     if plan.wants(14) {
         value::put(&plan, &echo, &mut table).await?;
+    }
+    if plan.wants(15) {
+        client::callers(&plan, &mut table).await?;
+    }
+    if plan.wants(16) {
+        client::kept_alive(&mut table).await?;
     }
     table.print();
     Ok(())

@@ -39,6 +39,18 @@ impl Process {
     }
 }
 
+/// The processor time that this process has used.
+pub fn own_cpu_time() -> Result<Duration, Failed> {
+    let tasks = std::fs::read_dir("/proc/self/task")?;
+    let mut nanos = 0;
+    for task in tasks {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let ran: u64 = text.split(' ').next().unwrap_or_default().parse()?;
+        nanos += ran;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// The bare tonic echo.
 pub struct Echo {
     _process: Process,
@@ -104,6 +116,11 @@ impl Server {
     /// A connection of its own.
     pub async fn connect(&self) -> Result<Channel, Failed> {
         connect(&self.address).await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     async fn answers(&self) -> bool {

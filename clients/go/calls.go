@@ -23,7 +23,9 @@ type call struct {
 	// place hears of an acquire's place in line.
 	place *place
 	// sent is when a renewal was sent.
-	sent  time.Duration
+	sent time.Duration
+	// asked is when an acquire was first asked for under its request id.
+	asked time.Duration
 	done  chan struct{}
 	grant *Grant
 	err   error
@@ -83,10 +85,19 @@ func (s *session) add(c *call) {
 		close(c.done)
 		return
 	}
+	if c.acquire != nil {
+		c.asked = s.client.settings.clock.Now()
+	}
 	c.id = s.nextID
 	s.nextID++
 	s.calls[c.id] = c
 	s.send(c)
+}
+
+// askFor makes an acquire one for another grant than before.
+func (s *session) askFor(c *call) {
+	c.acquire.RequestId = requestID()
+	c.asked = s.client.settings.clock.Now()
 }
 
 // finish ends a call.
@@ -155,7 +166,7 @@ func (s *session) askAnew(c *call) {
 		s.finish(c, nil, ErrReleased)
 		return
 	}
-	c.acquire.RequestId = requestID()
+	s.askFor(c)
 	c.id = s.nextID
 	s.nextID++
 	s.calls[c.id] = c

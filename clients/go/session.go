@@ -21,10 +21,18 @@ const (
 	answerMax = 10 * time.Second
 	// reattachMax is the longest pause between two tries to take a session up again.
 	reattachMax = time.Second
+	// requestMemory is how long the server surely knows a request id again: it promises two minutes.
+	requestMemory = 110 * time.Second
+	// batchMax and batchBytesMax bound what goes in one message: the server takes 1,024 in 256 KiB.
+	batchMax      = 1024
+	batchBytesMax = 64 * 1024
 )
 
 // errStalled is why a stream on which nothing comes any more is given up.
 var errStalled = errors.New("holdfast: no answer in time")
+
+// errUnknownGrants is why a session is given up on whose lease there are grants that nobody knows.
+var errUnknownGrants = errors.New("holdfast: the connection was broken for too long to know what is held")
 
 // errNotOpened is why a stream is given up whose session ends, or which was answered with nonsense.
 var errNotOpened = errors.New("holdfast: the session was not opened")
@@ -54,9 +62,13 @@ type session struct {
 	generation uint64
 	// up is whether a stream is open.
 	up bool
+	// batches is whether the server takes several messages in one.
+	batches bool
 	// live is whether the lease lasts at this moment, by the client's own reckoning: until deadline.
 	live     bool
 	deadline time.Duration
+	// heard is when the last message came.
+	heard time.Duration
 	// closing is whether the session is being shut.
 	closing bool
 	// closed is closed when the server has confirmed that.
@@ -123,7 +135,7 @@ func (s *session) detached(err error) {
 	}
 	told := readStatus(err)
 	switch {
-	case told.Reason == "LEASE_EXPIRED" || told.Reason == "LEASE_NOT_FOUND":
+	case errors.Is(err, errUnknownGrants) || told.Reason == "LEASE_EXPIRED" || told.Reason == "LEASE_NOT_FOUND":
 		s.leaseGone()
 	case told.retryable() || told.Reason == "SESSION_TAKEN" || told.Reason == "SLOW_READER":
 	case told.Is(ErrUnauthenticated) || told.Is(ErrPermissionDenied) || told.Is(ErrInvalid) ||
@@ -164,7 +176,7 @@ func (s *session) leaseGone() {
 			s.finish(c, nil, gone)
 		} else {
 			// With its old id it would ask for a grant on the old lease.
-			c.acquire.RequestId = requestID()
+			s.askFor(c)
 		}
 	}
 }

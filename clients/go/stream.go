@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/holdfast-dev/holdfast/clients/go/holdfastpb"
 )
@@ -54,6 +56,9 @@ func (s *session) attach() (opened bool, err error) {
 		return false, err
 	}
 	late.Stop()
+	if s.mayHoldUnknown(first.GetOpened()) {
+		return false, giveUp(stream)
+	}
 	if !s.attached(first.GetOpened(), sent) {
 		return false, errNotOpened
 	}
@@ -79,7 +84,7 @@ func (s *session) attach() (opened bool, err error) {
 func (s *session) opening() *pb.AttachRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	open := &pb.OpenSession{LeaseId: s.leaseID}
+	open := &pb.OpenSession{LeaseId: s.leaseID, AcceptsBatches: true}
 	if s.leaseID == "" {
 		open.Ttl = span(s.ttl)
 		open.Owner = s.client.settings.owner
@@ -90,6 +95,42 @@ func (s *session) opening() *pb.AttachRequest {
 	return &pb.AttachRequest{CallId: id, Call: &pb.AttachRequest_Open{Open: open}}
 }
 
+// mayHoldUnknown is whether there may be a grant on the lease whose answer was lost, and which can't be
+// had again: the server has forgotten the request id. Asking again would wait behind that grant, which
+// this very session keeps alive.
+func (s *session) mayHoldUnknown(opened *pb.SessionOpened) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := len(s.grants) + len(s.early)
+	if !opened.GetResumed() || int(opened.GetLease().GetGrantCount()) <= known {
+		return false
+	}
+	longAgo := s.client.settings.clock.Now() - requestMemory
+	for _, c := range s.calls {
+		if c.acquire != nil && max(c.asked, s.heard) < longAgo {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp ends the lease of a session that has just been opened, and with it the grants that nobody
+// knows. It tells why.
+func giveUp(stream grpc.BidiStreamingClient[pb.AttachRequest, pb.AttachResponse]) error {
+	const number = math.MaxUint64 // That of no call.
+	bye := &pb.AttachRequest{CallId: number, Call: &pb.AttachRequest_Close{Close: &pb.CloseSession{}}}
+	if err := stream.Send(bye); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		if _, err := stream.Recv(); errors.Is(err, io.EOF) {
+			return errUnknownGrants
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
 // attached takes note of an open stream and asks again for all that has no answer.
 func (s *session) attached(opened *pb.SessionOpened, sent time.Duration) bool {
 	s.mu.Lock()
@@ -98,6 +139,8 @@ func (s *session) attached(opened *pb.SessionOpened, sent time.Duration) bool {
 		return false
 	}
 	s.up = true
+	s.batches = opened.GetAcceptsBatches()
+	s.heard = sent
 	s.generation++
 	s.leaseID = opened.GetLease().GetLeaseId()
 	if !s.wasOpened {
@@ -169,22 +212,58 @@ func (s *session) sendAll(
 		s.mu.Lock()
 		out := s.out
 		s.out = nil
+		batches := s.batches
 		s.mu.Unlock()
-		for _, o := range out {
-			if o.renewal != nil {
-				s.mu.Lock()
-				o.renewal.sent = s.client.settings.clock.Now()
-				s.mu.Unlock()
+		for len(out) > 0 {
+			count := 1
+			if batches {
+				count = fitting(out)
 			}
-			if err := stream.Send(o.message); err != nil {
+			s.stamp(out[:count])
+			if err := stream.Send(message(out[:count])); err != nil {
 				// Recv tells why.
 				if !errors.Is(err, io.EOF) {
 					cancel(err)
 				}
 				return
 			}
+			out = out[count:]
 		}
 	}
+}
+
+// stamp takes note of when the renewals among these are sent: now.
+func (s *session) stamp(out []outgoing) {
+	for _, o := range out {
+		if o.renewal != nil {
+			s.mu.Lock()
+			o.renewal.sent = s.client.settings.clock.Now()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// fitting is how many of these go in one message: at least one.
+func fitting(out []outgoing) int {
+	bytes := 0
+	for i, o := range out {
+		if bytes += proto.Size(o.message); i == batchMax || (i > 0 && bytes > batchBytesMax) {
+			return i
+		}
+	}
+	return len(out)
+}
+
+// message is one message of all these.
+func message(out []outgoing) *pb.AttachRequest {
+	if len(out) == 1 {
+		return out[0].message
+	}
+	batch := &pb.AttachBatch{Requests: make([]*pb.AttachRequest, len(out))}
+	for i, o := range out {
+		batch.Requests[i] = o.message
+	}
+	return &pb.AttachRequest{Call: &pb.AttachRequest_Batch{Batch: batch}}
 }
 
 // renew renews the lease again and again, and gives the stream up when that is not answered.
@@ -221,10 +300,22 @@ func (s *session) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// handle takes one message of the server's.
+// handle takes one message of the server's, or all those in it.
 func (s *session) handle(message *pb.AttachResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = s.client.settings.clock.Now()
+	if batch := message.GetBatch(); batch != nil {
+		for _, each := range batch.GetAnswers() {
+			s.take(each)
+		}
+		return
+	}
+	s.take(message)
+}
+
+// take takes one answer, or one piece of news.
+func (s *session) take(message *pb.AttachResponse) {
 	c := s.calls[message.GetCallId()]
 	switch told := message.GetResult().(type) {
 	case *pb.AttachResponse_GrantLost:

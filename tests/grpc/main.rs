@@ -7,6 +7,7 @@ mod lease;
 mod lock;
 mod queue;
 mod session;
+mod session_batch;
 mod support;
 mod webhook;
 mod wire;

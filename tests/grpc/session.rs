@@ -12,13 +12,13 @@ use tonic::{Code, Status, Streaming};
 use crate::support::*;
 
 /// A client's end of a session.
-struct Attached {
-    calls: mpsc::Sender<AttachRequest>,
-    answers: Streaming<AttachResponse>,
+pub struct Attached {
+    pub calls: mpsc::Sender<AttachRequest>,
+    pub answers: Streaming<AttachResponse>,
 }
 
 impl Attached {
-    async fn attach(server: &Server) -> Attached {
+    pub async fn attach(server: &Server) -> Attached {
         let (calls, requests) = mpsc::channel(10_000);
         let mut sessions = server.sessions().await;
         let requests = ReceiverStream::new(requests);
@@ -26,7 +26,7 @@ impl Attached {
         Attached { calls, answers }
     }
 
-    async fn open(server: &Server, open: OpenSession) -> (Attached, SessionOpened) {
+    pub async fn open(server: &Server, open: OpenSession) -> (Attached, SessionOpened) {
         let mut attached = Attached::attach(server).await;
         attached.call(1, Call::Open(open)).await;
         match attached.answer().await {
@@ -35,7 +35,7 @@ impl Attached {
         }
     }
 
-    async fn call(&self, call_id: u64, call: Call) {
+    pub async fn call(&self, call_id: u64, call: Call) {
         let call = Some(call);
         self.calls
             .send(AttachRequest { call_id, call })
@@ -43,23 +43,23 @@ impl Attached {
             .unwrap();
     }
 
-    async fn told(&mut self) -> Result<Option<AttachResponse>, Status> {
+    pub async fn told(&mut self) -> Result<Option<AttachResponse>, Status> {
         soon(self.answers.message()).await
     }
 
-    async fn answer(&mut self) -> (u64, Told) {
+    pub async fn answer(&mut self) -> (u64, Told) {
         let answer = self.told().await.unwrap().unwrap();
         (answer.call_id, answer.result.unwrap())
     }
 
-    async fn granted(&mut self, call_id: u64) -> Grant {
+    pub async fn granted(&mut self, call_id: u64) -> Grant {
         match self.answer().await {
             (id, Told::Acquired(acquired)) if id == call_id => acquired.grant.unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn error(&mut self, call_id: u64) -> CallError {
+    pub async fn error(&mut self, call_id: u64) -> CallError {
         match self.answer().await {
             (id, Told::Error(error)) if id == call_id => error,
             other => panic!("{other:?}"),
@@ -67,7 +67,7 @@ impl Attached {
     }
 }
 
-fn release_call(grant: &Grant) -> Call {
+pub fn release_call(grant: &Grant) -> Call {
     Call::ReleaseLock(release_of(grant))
 }
 

@@ -90,7 +90,8 @@ func (LossCause) EnumDescriptor() ([]byte, []int) {
 // AttachRequest opens the session or is one call in it.
 type AttachRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The call's number: at least 1, and not that of a call still without its answer.
+	// The call's number: at least 1, and not that of a call still without its answer. 0 for a cancel
+	// and for a batch.
 	CallId uint64 `protobuf:"varint,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// What is asked.
 	//
@@ -104,6 +105,7 @@ type AttachRequest struct {
 	//	*AttachRequest_RenewLease
 	//	*AttachRequest_Cancel
 	//	*AttachRequest_Close
+	//	*AttachRequest_Batch
 	Call          isAttachRequest_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -225,6 +227,15 @@ func (x *AttachRequest) GetClose() *CloseSession {
 	return nil
 }
 
+func (x *AttachRequest) GetBatch() *AttachBatch {
+	if x != nil {
+		if x, ok := x.Call.(*AttachRequest_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isAttachRequest_Call interface {
 	isAttachRequest_Call()
 }
@@ -269,6 +280,11 @@ type AttachRequest_Close struct {
 	Close *CloseSession `protobuf:"bytes,9,opt,name=close,proto3,oneof"`
 }
 
+type AttachRequest_Batch struct {
+	// Several messages in one. Not answered itself.
+	Batch *AttachBatch `protobuf:"bytes,10,opt,name=batch,proto3,oneof"`
+}
+
 func (*AttachRequest_Open) isAttachRequest_Call() {}
 
 func (*AttachRequest_AcquireLock) isAttachRequest_Call() {}
@@ -285,6 +301,56 @@ func (*AttachRequest_Cancel) isAttachRequest_Call() {}
 
 func (*AttachRequest_Close) isAttachRequest_Call() {}
 
+func (*AttachRequest_Batch) isAttachRequest_Call() {}
+
+// AttachBatch is several messages in one, as if each had come by itself, in this order: each is
+// answered or refused by itself. A server that takes it says so in `SessionOpened`.
+type AttachBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 1,024 messages, none of them a batch itself. A batch that breaks this bound is refused
+	// whole, with an error under the number 0; a batch within it is refused alone.
+	Requests      []*AttachRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachBatch) Reset() {
+	*x = AttachBatch{}
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachBatch) ProtoMessage() {}
+
+func (x *AttachBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachBatch.ProtoReflect.Descriptor instead.
+func (*AttachBatch) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AttachBatch) GetRequests() []*AttachRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
 // OpenSession begins a session or takes one up again.
 type OpenSession struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -296,14 +362,17 @@ type OpenSession struct {
 	// Whose session it is, for people to read: at most 512 bytes. Not allowed with `lease_id`.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// What the caller says of itself, as in CreateLeaseRequest. Not allowed with `lease_id`.
-	Metadata      map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Metadata map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether the caller reads AttachAnswers. It is asked of each stream anew, so that also an earlier
+	// session may be taken up with it.
+	AcceptsBatches bool `protobuf:"varint,5,opt,name=accepts_batches,json=acceptsBatches,proto3" json:"accepts_batches,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[1]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +384,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[1]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +397,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{1}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *OpenSession) GetTtl() *durationpb.Duration {
@@ -359,6 +428,13 @@ func (x *OpenSession) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *OpenSession) GetAcceptsBatches() bool {
+	if x != nil {
+		return x.AcceptsBatches
+	}
+	return false
+}
+
 // CancelCall names the call to take back.
 type CancelCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -371,7 +447,7 @@ type CancelCall struct {
 
 func (x *CancelCall) Reset() {
 	*x = CancelCall{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[2]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +459,7 @@ func (x *CancelCall) String() string {
 func (*CancelCall) ProtoMessage() {}
 
 func (x *CancelCall) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[2]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +472,7 @@ func (x *CancelCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCall.ProtoReflect.Descriptor instead.
 func (*CancelCall) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{2}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CancelCall) GetCallId() uint64 {
@@ -415,7 +491,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[3]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +503,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[3]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,13 +516,13 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{3}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{4}
 }
 
 // AttachResponse answers one call, or tells what happened.
 type AttachResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number of the call that is answered; 0: not an answer.
+	// The number of the call that is answered; 0: not an answer to a call.
 	CallId uint64 `protobuf:"varint,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// What is told.
 	//
@@ -462,6 +538,7 @@ type AttachResponse struct {
 	//	*AttachResponse_Error
 	//	*AttachResponse_GrantLost
 	//	*AttachResponse_Closed
+	//	*AttachResponse_Batch
 	Result        isAttachResponse_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -469,7 +546,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[4]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +558,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[4]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +571,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{4}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AttachResponse) GetCallId() uint64 {
@@ -601,6 +678,15 @@ func (x *AttachResponse) GetClosed() *SessionClosed {
 	return nil
 }
 
+func (x *AttachResponse) GetBatch() *AttachAnswers {
+	if x != nil {
+		if x, ok := x.Result.(*AttachResponse_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isAttachResponse_Result interface {
 	isAttachResponse_Result()
 }
@@ -655,6 +741,11 @@ type AttachResponse_Closed struct {
 	Closed *SessionClosed `protobuf:"bytes,11,opt,name=closed,proto3,oneof"`
 }
 
+type AttachResponse_Batch struct {
+	// Several answers in one.
+	Batch *AttachAnswers `protobuf:"bytes,12,opt,name=batch,proto3,oneof"`
+}
+
 func (*AttachResponse_Opened) isAttachResponse_Result() {}
 
 func (*AttachResponse_Acquired) isAttachResponse_Result() {}
@@ -675,20 +766,72 @@ func (*AttachResponse_GrantLost) isAttachResponse_Result() {}
 
 func (*AttachResponse_Closed) isAttachResponse_Result() {}
 
+func (*AttachResponse_Batch) isAttachResponse_Result() {}
+
+// AttachAnswers is several answers in one, as if each had come by itself, in this order. It is sent
+// only to callers whose `OpenSession` says that they accept batches, and only after the session was
+// opened.
+type AttachAnswers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 2 to 1,024 answers, none of them a batch itself.
+	Answers       []*AttachResponse `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachAnswers) Reset() {
+	*x = AttachAnswers{}
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachAnswers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachAnswers) ProtoMessage() {}
+
+func (x *AttachAnswers) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachAnswers.ProtoReflect.Descriptor instead.
+func (*AttachAnswers) Descriptor() ([]byte, []int) {
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AttachAnswers) GetAnswers() []*AttachResponse {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 // SessionOpened tells the session's lease.
 type SessionOpened struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease: its id takes the session up again after a broken connection.
 	Lease *Lease `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	// Whether an earlier session was taken up again.
-	Resumed       bool `protobuf:"varint,2,opt,name=resumed,proto3" json:"resumed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Resumed bool `protobuf:"varint,2,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// Whether AttachBatch is taken.
+	AcceptsBatches bool `protobuf:"varint,3,opt,name=accepts_batches,json=acceptsBatches,proto3" json:"accepts_batches,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SessionOpened) Reset() {
 	*x = SessionOpened{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[5]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +843,7 @@ func (x *SessionOpened) String() string {
 func (*SessionOpened) ProtoMessage() {}
 
 func (x *SessionOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[5]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +856,7 @@ func (x *SessionOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOpened.ProtoReflect.Descriptor instead.
 func (*SessionOpened) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{5}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SessionOpened) GetLease() *Lease {
@@ -726,6 +869,13 @@ func (x *SessionOpened) GetLease() *Lease {
 func (x *SessionOpened) GetResumed() bool {
 	if x != nil {
 		return x.Resumed
+	}
+	return false
+}
+
+func (x *SessionOpened) GetAcceptsBatches() bool {
+	if x != nil {
+		return x.AcceptsBatches
 	}
 	return false
 }
@@ -745,7 +895,7 @@ type GrantLost struct {
 
 func (x *GrantLost) Reset() {
 	*x = GrantLost{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[6]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +907,7 @@ func (x *GrantLost) String() string {
 func (*GrantLost) ProtoMessage() {}
 
 func (x *GrantLost) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[6]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +920,7 @@ func (x *GrantLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLost.ProtoReflect.Descriptor instead.
 func (*GrantLost) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{6}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GrantLost) GetLock() string {
@@ -805,7 +955,7 @@ type SessionClosed struct {
 
 func (x *SessionClosed) Reset() {
 	*x = SessionClosed{}
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[7]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +967,7 @@ func (x *SessionClosed) String() string {
 func (*SessionClosed) ProtoMessage() {}
 
 func (x *SessionClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_v1_session_service_proto_msgTypes[7]
+	mi := &file_holdfast_v1_session_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +980,7 @@ func (x *SessionClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionClosed.ProtoReflect.Descriptor instead.
 func (*SessionClosed) Descriptor() ([]byte, []int) {
-	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{7}
+	return file_holdfast_v1_session_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SessionClosed) GetReleasedCount() uint32 {
@@ -844,7 +994,7 @@ var File_holdfast_v1_session_service_proto protoreflect.FileDescriptor
 
 const file_holdfast_v1_session_service_proto_rawDesc = "" +
 	"\n" +
-	"!holdfast/v1/session_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1choldfast/v1/call_error.proto\x1a\x1fholdfast/v1/lease_service.proto\x1a\x1eholdfast/v1/lock_service.proto\"\x98\x04\n" +
+	"!holdfast/v1/session_service.proto\x12\vholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1choldfast/v1/call_error.proto\x1a\x1fholdfast/v1/lease_service.proto\x1a\x1eholdfast/v1/lock_service.proto\"\xca\x04\n" +
 	"\rAttachRequest\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\x12.\n" +
 	"\x04open\x18\x02 \x01(\v2\x18.holdfast.v1.OpenSessionH\x00R\x04open\x12D\n" +
@@ -857,20 +1007,25 @@ const file_holdfast_v1_session_service_proto_rawDesc = "" +
 	"\vrenew_lease\x18\a \x01(\v2\x1e.holdfast.v1.RenewLeaseRequestH\x00R\n" +
 	"renewLease\x121\n" +
 	"\x06cancel\x18\b \x01(\v2\x17.holdfast.v1.CancelCallH\x00R\x06cancel\x121\n" +
-	"\x05close\x18\t \x01(\v2\x19.holdfast.v1.CloseSessionH\x00R\x05closeB\x06\n" +
-	"\x04call\"\xec\x01\n" +
+	"\x05close\x18\t \x01(\v2\x19.holdfast.v1.CloseSessionH\x00R\x05close\x120\n" +
+	"\x05batch\x18\n" +
+	" \x01(\v2\x18.holdfast.v1.AttachBatchH\x00R\x05batchB\x06\n" +
+	"\x04call\"E\n" +
+	"\vAttachBatch\x126\n" +
+	"\brequests\x18\x01 \x03(\v2\x1a.holdfast.v1.AttachRequestR\brequests\"\x95\x02\n" +
 	"\vOpenSession\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
 	"\blease_id\x18\x02 \x01(\tR\aleaseId\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12B\n" +
-	"\bmetadata\x18\x04 \x03(\v2&.holdfast.v1.OpenSession.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x04 \x03(\v2&.holdfast.v1.OpenSession.MetadataEntryR\bmetadata\x12'\n" +
+	"\x0faccepts_batches\x18\x05 \x01(\bR\x0eacceptsBatches\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
 	"\n" +
 	"CancelCall\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\"\x0e\n" +
-	"\fCloseSession\"\xff\x04\n" +
+	"\fCloseSession\"\xb3\x05\n" +
 	"\x0eAttachResponse\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\x124\n" +
 	"\x06opened\x18\x02 \x01(\v2\x1a.holdfast.v1.SessionOpenedH\x00R\x06opened\x12>\n" +
@@ -884,11 +1039,15 @@ const file_holdfast_v1_session_service_proto_rawDesc = "" +
 	"\n" +
 	"grant_lost\x18\n" +
 	" \x01(\v2\x16.holdfast.v1.GrantLostH\x00R\tgrantLost\x124\n" +
-	"\x06closed\x18\v \x01(\v2\x1a.holdfast.v1.SessionClosedH\x00R\x06closedB\b\n" +
-	"\x06result\"S\n" +
+	"\x06closed\x18\v \x01(\v2\x1a.holdfast.v1.SessionClosedH\x00R\x06closed\x122\n" +
+	"\x05batch\x18\f \x01(\v2\x1a.holdfast.v1.AttachAnswersH\x00R\x05batchB\b\n" +
+	"\x06result\"F\n" +
+	"\rAttachAnswers\x125\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1b.holdfast.v1.AttachResponseR\aanswers\"|\n" +
 	"\rSessionOpened\x12(\n" +
 	"\x05lease\x18\x01 \x01(\v2\x12.holdfast.v1.LeaseR\x05lease\x12\x18\n" +
-	"\aresumed\x18\x02 \x01(\bR\aresumed\"r\n" +
+	"\aresumed\x18\x02 \x01(\bR\aresumed\x12'\n" +
+	"\x0faccepts_batches\x18\x03 \x01(\bR\x0eacceptsBatches\"r\n" +
 	"\tGrantLost\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12#\n" +
 	"\rfencing_token\x18\x02 \x01(\x04R\ffencingToken\x12,\n" +
@@ -919,63 +1078,69 @@ func file_holdfast_v1_session_service_proto_rawDescGZIP() []byte {
 }
 
 var file_holdfast_v1_session_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_holdfast_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_holdfast_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_holdfast_v1_session_service_proto_goTypes = []any{
 	(LossCause)(0),              // 0: holdfast.v1.LossCause
 	(*AttachRequest)(nil),       // 1: holdfast.v1.AttachRequest
-	(*OpenSession)(nil),         // 2: holdfast.v1.OpenSession
-	(*CancelCall)(nil),          // 3: holdfast.v1.CancelCall
-	(*CloseSession)(nil),        // 4: holdfast.v1.CloseSession
-	(*AttachResponse)(nil),      // 5: holdfast.v1.AttachResponse
-	(*SessionOpened)(nil),       // 6: holdfast.v1.SessionOpened
-	(*GrantLost)(nil),           // 7: holdfast.v1.GrantLost
-	(*SessionClosed)(nil),       // 8: holdfast.v1.SessionClosed
-	nil,                         // 9: holdfast.v1.OpenSession.MetadataEntry
-	(*AcquireLockRequest)(nil),  // 10: holdfast.v1.AcquireLockRequest
-	(*ReleaseLockRequest)(nil),  // 11: holdfast.v1.ReleaseLockRequest
-	(*RenewLockRequest)(nil),    // 12: holdfast.v1.RenewLockRequest
-	(*CheckGrantRequest)(nil),   // 13: holdfast.v1.CheckGrantRequest
-	(*RenewLeaseRequest)(nil),   // 14: holdfast.v1.RenewLeaseRequest
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
-	(*AcquireLockResponse)(nil), // 16: holdfast.v1.AcquireLockResponse
-	(*ReleaseLockResponse)(nil), // 17: holdfast.v1.ReleaseLockResponse
-	(*RenewLockResponse)(nil),   // 18: holdfast.v1.RenewLockResponse
-	(*CheckGrantResponse)(nil),  // 19: holdfast.v1.CheckGrantResponse
-	(*RenewLeaseResponse)(nil),  // 20: holdfast.v1.RenewLeaseResponse
-	(*QueuePosition)(nil),       // 21: holdfast.v1.QueuePosition
-	(*CallError)(nil),           // 22: holdfast.v1.CallError
-	(*Lease)(nil),               // 23: holdfast.v1.Lease
+	(*AttachBatch)(nil),         // 2: holdfast.v1.AttachBatch
+	(*OpenSession)(nil),         // 3: holdfast.v1.OpenSession
+	(*CancelCall)(nil),          // 4: holdfast.v1.CancelCall
+	(*CloseSession)(nil),        // 5: holdfast.v1.CloseSession
+	(*AttachResponse)(nil),      // 6: holdfast.v1.AttachResponse
+	(*AttachAnswers)(nil),       // 7: holdfast.v1.AttachAnswers
+	(*SessionOpened)(nil),       // 8: holdfast.v1.SessionOpened
+	(*GrantLost)(nil),           // 9: holdfast.v1.GrantLost
+	(*SessionClosed)(nil),       // 10: holdfast.v1.SessionClosed
+	nil,                         // 11: holdfast.v1.OpenSession.MetadataEntry
+	(*AcquireLockRequest)(nil),  // 12: holdfast.v1.AcquireLockRequest
+	(*ReleaseLockRequest)(nil),  // 13: holdfast.v1.ReleaseLockRequest
+	(*RenewLockRequest)(nil),    // 14: holdfast.v1.RenewLockRequest
+	(*CheckGrantRequest)(nil),   // 15: holdfast.v1.CheckGrantRequest
+	(*RenewLeaseRequest)(nil),   // 16: holdfast.v1.RenewLeaseRequest
+	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
+	(*AcquireLockResponse)(nil), // 18: holdfast.v1.AcquireLockResponse
+	(*ReleaseLockResponse)(nil), // 19: holdfast.v1.ReleaseLockResponse
+	(*RenewLockResponse)(nil),   // 20: holdfast.v1.RenewLockResponse
+	(*CheckGrantResponse)(nil),  // 21: holdfast.v1.CheckGrantResponse
+	(*RenewLeaseResponse)(nil),  // 22: holdfast.v1.RenewLeaseResponse
+	(*QueuePosition)(nil),       // 23: holdfast.v1.QueuePosition
+	(*CallError)(nil),           // 24: holdfast.v1.CallError
+	(*Lease)(nil),               // 25: holdfast.v1.Lease
 }
 var file_holdfast_v1_session_service_proto_depIdxs = []int32{
-	2,  // 0: holdfast.v1.AttachRequest.open:type_name -> holdfast.v1.OpenSession
-	10, // 1: holdfast.v1.AttachRequest.acquire_lock:type_name -> holdfast.v1.AcquireLockRequest
-	11, // 2: holdfast.v1.AttachRequest.release_lock:type_name -> holdfast.v1.ReleaseLockRequest
-	12, // 3: holdfast.v1.AttachRequest.renew_lock:type_name -> holdfast.v1.RenewLockRequest
-	13, // 4: holdfast.v1.AttachRequest.check_grant:type_name -> holdfast.v1.CheckGrantRequest
-	14, // 5: holdfast.v1.AttachRequest.renew_lease:type_name -> holdfast.v1.RenewLeaseRequest
-	3,  // 6: holdfast.v1.AttachRequest.cancel:type_name -> holdfast.v1.CancelCall
-	4,  // 7: holdfast.v1.AttachRequest.close:type_name -> holdfast.v1.CloseSession
-	15, // 8: holdfast.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
-	9,  // 9: holdfast.v1.OpenSession.metadata:type_name -> holdfast.v1.OpenSession.MetadataEntry
-	6,  // 10: holdfast.v1.AttachResponse.opened:type_name -> holdfast.v1.SessionOpened
-	16, // 11: holdfast.v1.AttachResponse.acquired:type_name -> holdfast.v1.AcquireLockResponse
-	17, // 12: holdfast.v1.AttachResponse.released:type_name -> holdfast.v1.ReleaseLockResponse
-	18, // 13: holdfast.v1.AttachResponse.renewed:type_name -> holdfast.v1.RenewLockResponse
-	19, // 14: holdfast.v1.AttachResponse.checked:type_name -> holdfast.v1.CheckGrantResponse
-	20, // 15: holdfast.v1.AttachResponse.lease_renewed:type_name -> holdfast.v1.RenewLeaseResponse
-	21, // 16: holdfast.v1.AttachResponse.queued:type_name -> holdfast.v1.QueuePosition
-	22, // 17: holdfast.v1.AttachResponse.error:type_name -> holdfast.v1.CallError
-	7,  // 18: holdfast.v1.AttachResponse.grant_lost:type_name -> holdfast.v1.GrantLost
-	8,  // 19: holdfast.v1.AttachResponse.closed:type_name -> holdfast.v1.SessionClosed
-	23, // 20: holdfast.v1.SessionOpened.lease:type_name -> holdfast.v1.Lease
-	0,  // 21: holdfast.v1.GrantLost.cause:type_name -> holdfast.v1.LossCause
-	1,  // 22: holdfast.v1.SessionService.Attach:input_type -> holdfast.v1.AttachRequest
-	5,  // 23: holdfast.v1.SessionService.Attach:output_type -> holdfast.v1.AttachResponse
-	23, // [23:24] is the sub-list for method output_type
-	22, // [22:23] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	3,  // 0: holdfast.v1.AttachRequest.open:type_name -> holdfast.v1.OpenSession
+	12, // 1: holdfast.v1.AttachRequest.acquire_lock:type_name -> holdfast.v1.AcquireLockRequest
+	13, // 2: holdfast.v1.AttachRequest.release_lock:type_name -> holdfast.v1.ReleaseLockRequest
+	14, // 3: holdfast.v1.AttachRequest.renew_lock:type_name -> holdfast.v1.RenewLockRequest
+	15, // 4: holdfast.v1.AttachRequest.check_grant:type_name -> holdfast.v1.CheckGrantRequest
+	16, // 5: holdfast.v1.AttachRequest.renew_lease:type_name -> holdfast.v1.RenewLeaseRequest
+	4,  // 6: holdfast.v1.AttachRequest.cancel:type_name -> holdfast.v1.CancelCall
+	5,  // 7: holdfast.v1.AttachRequest.close:type_name -> holdfast.v1.CloseSession
+	2,  // 8: holdfast.v1.AttachRequest.batch:type_name -> holdfast.v1.AttachBatch
+	1,  // 9: holdfast.v1.AttachBatch.requests:type_name -> holdfast.v1.AttachRequest
+	17, // 10: holdfast.v1.OpenSession.ttl:type_name -> google.protobuf.Duration
+	11, // 11: holdfast.v1.OpenSession.metadata:type_name -> holdfast.v1.OpenSession.MetadataEntry
+	8,  // 12: holdfast.v1.AttachResponse.opened:type_name -> holdfast.v1.SessionOpened
+	18, // 13: holdfast.v1.AttachResponse.acquired:type_name -> holdfast.v1.AcquireLockResponse
+	19, // 14: holdfast.v1.AttachResponse.released:type_name -> holdfast.v1.ReleaseLockResponse
+	20, // 15: holdfast.v1.AttachResponse.renewed:type_name -> holdfast.v1.RenewLockResponse
+	21, // 16: holdfast.v1.AttachResponse.checked:type_name -> holdfast.v1.CheckGrantResponse
+	22, // 17: holdfast.v1.AttachResponse.lease_renewed:type_name -> holdfast.v1.RenewLeaseResponse
+	23, // 18: holdfast.v1.AttachResponse.queued:type_name -> holdfast.v1.QueuePosition
+	24, // 19: holdfast.v1.AttachResponse.error:type_name -> holdfast.v1.CallError
+	9,  // 20: holdfast.v1.AttachResponse.grant_lost:type_name -> holdfast.v1.GrantLost
+	10, // 21: holdfast.v1.AttachResponse.closed:type_name -> holdfast.v1.SessionClosed
+	7,  // 22: holdfast.v1.AttachResponse.batch:type_name -> holdfast.v1.AttachAnswers
+	6,  // 23: holdfast.v1.AttachAnswers.answers:type_name -> holdfast.v1.AttachResponse
+	25, // 24: holdfast.v1.SessionOpened.lease:type_name -> holdfast.v1.Lease
+	0,  // 25: holdfast.v1.GrantLost.cause:type_name -> holdfast.v1.LossCause
+	1,  // 26: holdfast.v1.SessionService.Attach:input_type -> holdfast.v1.AttachRequest
+	6,  // 27: holdfast.v1.SessionService.Attach:output_type -> holdfast.v1.AttachResponse
+	27, // [27:28] is the sub-list for method output_type
+	26, // [26:27] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_session_service_proto_init() }
@@ -995,8 +1160,9 @@ func file_holdfast_v1_session_service_proto_init() {
 		(*AttachRequest_RenewLease)(nil),
 		(*AttachRequest_Cancel)(nil),
 		(*AttachRequest_Close)(nil),
+		(*AttachRequest_Batch)(nil),
 	}
-	file_holdfast_v1_session_service_proto_msgTypes[4].OneofWrappers = []any{
+	file_holdfast_v1_session_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*AttachResponse_Opened)(nil),
 		(*AttachResponse_Acquired)(nil),
 		(*AttachResponse_Released)(nil),
@@ -1007,6 +1173,7 @@ func file_holdfast_v1_session_service_proto_init() {
 		(*AttachResponse_Error)(nil),
 		(*AttachResponse_GrantLost)(nil),
 		(*AttachResponse_Closed)(nil),
+		(*AttachResponse_Batch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1014,7 +1181,7 @@ func file_holdfast_v1_session_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_v1_session_service_proto_rawDesc), len(file_holdfast_v1_session_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

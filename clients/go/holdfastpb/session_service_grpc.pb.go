@@ -41,8 +41,11 @@ type SessionServiceClient interface {
 	// When the lease ends, the stream ends with `ABORTED`, reason `LEASE_EXPIRED`, after a
 	// `grant_lost` for every grant.
 	//
-	// Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A caller
-	// that doesn't read its answers is not read from either.
+	// Many messages may go in one, in both directions: see AttachBatch and AttachAnswers. It is the
+	// same session, only faster where each message costs.
+	//
+	// Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A message
+	// of at most 256 KiB. A caller that doesn't read its answers is not read from either.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 }
 
@@ -86,8 +89,11 @@ type SessionServiceServer interface {
 	// When the lease ends, the stream ends with `ABORTED`, reason `LEASE_EXPIRED`, after a
 	// `grant_lost` for every grant.
 	//
-	// Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A caller
-	// that doesn't read its answers is not read from either.
+	// Many messages may go in one, in both directions: see AttachBatch and AttachAnswers. It is the
+	// same session, only faster where each message costs.
+	//
+	// Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A message
+	// of at most 256 KiB. A caller that doesn't read its answers is not read from either.
 	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	mustEmbedUnimplementedSessionServiceServer()
 }

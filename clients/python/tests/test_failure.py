@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from conftest import FakeClock, Proxy, Server, eventually, waiting
+from conftest import PATIENCE, FakeClock, Proxy, Server, eventually, waiting
 
 import holdfast
 from holdfast import aio
@@ -217,3 +217,47 @@ async def test_after_a_pause_beyond_the_ttl_the_next_call_has_a_new_lease(server
             assert another is not None and another.held
             await another.release()
             await client.lock("deploy").force_release()
+
+
+async def test_a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_way(
+    server: Server, proxy: Proxy
+) -> None:
+    clock = FakeClock()
+    async with (
+        aio.connect(server.address) as other,
+        aio.connect(proxy.address, ttl=600, clock=clock) as client,
+    ):
+        mine = await client.lock("mine").acquire()
+        before = await other.lock("deploy").acquire()
+        asking = asyncio.create_task(client.lock("deploy").acquire())
+        await waiting(other, "deploy", 1)
+        proxy.cut()
+        await before.release()
+        unknown = (await other.lock("deploy").state()).holders[0].fencing_token
+        clock.ahead += 130
+        proxy.heal()
+        grant = await asyncio.wait_for(asking, PATIENCE)
+        assert grant.fencing_token > unknown
+        assert mine.lost.is_set()
+
+
+async def test_a_long_cut_costs_nothing_where_nothing_was_granted_in_it(
+    server: Server, proxy: Proxy
+) -> None:
+    clock = FakeClock()
+    async with (
+        aio.connect(server.address) as other,
+        aio.connect(proxy.address, ttl=600, clock=clock) as client,
+    ):
+        mine = await client.lock("mine").acquire()
+        before = await other.lock("deploy").acquire()
+        asking = asyncio.create_task(client.lock("deploy").acquire())
+        await waiting(other, "deploy", 1)
+        proxy.cut()
+        clock.ahead += 130
+        proxy.heal()
+        # It is answered over the next stream.
+        await client.lock("another").acquire()
+        await before.release()
+        assert (await asyncio.wait_for(asking, PATIENCE)).held
+        assert mine.held

@@ -1,5 +1,7 @@
 //! Between the schema's types and those of Rust.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// A span of the schema; one that is negative, which the server never sends, is none.
@@ -20,7 +22,10 @@ pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<SystemTime> {
     time.and_then(|time| SystemTime::try_from(time).ok())
 }
 
-/// A request id that nobody has used.
+/// A request id that nobody has used: chance for this process, and a number.
 pub(crate) fn request_id() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+    static PROCESS: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string());
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number:x}", *PROCESS)
 }

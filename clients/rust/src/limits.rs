@@ -16,6 +16,15 @@ pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(2);
 /// The most calls over the session without an answer, those that wait in lines included. As many as
 /// the server takes.
 pub const CALLS_MAX: usize = 65_536;
+/// How long the server surely knows a request id again: it promises two minutes.
+pub(crate) const REQUEST_MEMORY: Duration = Duration::from_secs(110);
+/// How long the session goes without a renewal at most, however long its TTL is: so that it is known
+/// when a connection was last alive.
+pub(crate) const SESSION_RENEWAL_MAX: Duration = Duration::from_secs(30);
+/// The most calls in one message, as many as the server takes...
+pub(crate) const BATCH_MAX: usize = 1_024;
+/// ...and about the most bytes of them; the server takes four times as many.
+pub(crate) const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// The longest wait that the server takes in one call; the client asks again after it.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 

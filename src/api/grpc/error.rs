@@ -95,7 +95,7 @@ pub(super) fn misfit() -> ApiError {
 }
 
 /// What tonic itself says of a request that it can't read, in the service's own words.
-fn unreadable(code: Code, message: &str) -> Option<ApiError> {
+fn unreadable(code: Code, message: &str, bytes_max: usize) -> Option<ApiError> {
     match code {
         Code::Internal => Some(ApiError::new(
             Reason::InvalidArgument,
@@ -103,7 +103,7 @@ fn unreadable(code: Code, message: &str) -> Option<ApiError> {
         )),
         Code::OutOfRange => Some(ApiError::new(
             Reason::BodyTooLarge,
-            format!("a message must have at most {MESSAGE_BYTES_MAX} bytes"),
+            format!("a message must have at most {bytes_max} bytes"),
         )),
         Code::Unimplemented if message.is_empty() => Some(ApiError::new(
             Reason::NoSuchPath,
@@ -113,9 +113,10 @@ fn unreadable(code: Code, message: &str) -> Option<ApiError> {
     }
 }
 
-/// The status of a stream whose caller sent what can't be read.
-pub(super) fn unreadable_stream(status: Status) -> Status {
-    unreadable(status.code(), status.message()).map_or(status, Status::from)
+/// The status of a stream whose caller sent what can't be read, where messages have at most so many
+/// bytes.
+pub(super) fn unreadable_stream(status: Status, bytes_max: usize) -> Status {
+    unreadable(status.code(), status.message(), bytes_max).map_or(status, Status::from)
 }
 
 /// Gives what tonic itself answers to an unreadable unary request the shape of all other errors.
@@ -134,7 +135,7 @@ fn explanation(headers: &HeaderMap) -> Option<Status> {
         return None;
     }
     let status = Status::from_header_map(headers)?;
-    unreadable(status.code(), status.message()).map(Status::from)
+    unreadable(status.code(), status.message(), MESSAGE_BYTES_MAX).map(Status::from)
 }
 
 #[cfg(test)]

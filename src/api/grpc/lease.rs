@@ -9,7 +9,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::UntilDeadline;
-use super::{Caller, STREAM_BATCH_MAX, convert, error};
+use super::{Caller, MESSAGE_BYTES_MAX, STREAM_BATCH_MAX, convert, error};
 use crate::api::{Api, ApiError, lease_id, request_id};
 use crate::core::{Answer, Command, Namespace};
 use crate::proto::v1::{
@@ -152,7 +152,7 @@ impl Renewals {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.inbound = None,
                 Poll::Ready(Some(Err(status))) => {
-                    self.broken = Some(error::unreadable_stream(status));
+                    self.broken = Some(error::unreadable_stream(status, MESSAGE_BYTES_MAX));
                     self.inbound = None;
                 }
                 Poll::Ready(Some(Ok(KeepAliveRequest { lease_id }))) => {

@@ -48,6 +48,13 @@ pub use error::ERROR_DOMAIN;
 /// The largest message that is read, in bytes. The largest request of all, a put of a
 /// value, has less than 72 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The largest message of a session that is read, in bytes. Many short messages in one take up to a
+/// hundred times their size in memory.
+pub const SESSION_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// The most messages of a session in one, and the most answers.
+pub const SESSION_BATCH_MAX: usize = 1_024;
+/// About the most bytes of a session's answers in one message.
+pub const SESSION_ANSWERS_BYTES_MAX: usize = 64 * 1024;
 /// About the most bytes of one page of a listing: clients read up to 4 MiB unless told otherwise.
 pub const PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// The most messages of a session, of KeepAlive or of a queue's stream that are read before their answers are looked at.
@@ -126,7 +133,7 @@ impl Services {
         Services {
             locks: locks.max_decoding_message_size(MESSAGE_BYTES_MAX),
             leases: leases.max_decoding_message_size(MESSAGE_BYTES_MAX),
-            sessions: sessions.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            sessions: sessions.max_decoding_message_size(SESSION_MESSAGE_BYTES_MAX),
             values: values.max_decoding_message_size(MESSAGE_BYTES_MAX),
             fifos: fifos.max_decoding_message_size(MESSAGE_BYTES_MAX),
             queues: queues.max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -10,11 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::UntilDeadline;
-use super::{Caller, STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, convert, error};
+use super::{
+    Caller, SESSION_ANSWERS_BYTES_MAX, SESSION_BATCH_MAX, SESSION_MESSAGE_BYTES_MAX,
+    STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, convert, error,
+};
 use crate::api::{Api, ApiError, lease_id};
 use crate::core::{
     About, Answer, Command, EndCause, Hold, Invalid, LeaseId, Namespace, SessionLease,
@@ -22,9 +26,9 @@ use crate::core::{
 use crate::proto::v1::attach_request::Call;
 use crate::proto::v1::attach_response::Result as Told;
 use crate::proto::v1::{
-    AcquireLockResponse, AttachRequest, AttachResponse, CheckGrantResponse, OpenSession,
-    ReleaseLockResponse, RenewLeaseResponse, RenewLockResponse, SessionClosed, SessionOpened,
-    session_service_server,
+    AcquireLockResponse, AttachAnswers, AttachBatch, AttachRequest, AttachResponse,
+    CheckGrantResponse, OpenSession, ReleaseLockResponse, RenewLeaseResponse, RenewLockResponse,
+    SessionClosed, SessionOpened, session_service_server,
 };
 use crate::shard::{Failure, Outcome, Session, SessionNews};
 
@@ -83,6 +87,8 @@ struct Open {
     opening: Option<u64>,
     /// The call that closes it.
     closing: Option<u64>,
+    /// Whether the caller reads several answers in one.
+    accepts_batches: bool,
 }
 
 /// What a call asked for.
@@ -128,10 +134,11 @@ impl Attached {
                     break;
                 }
                 Poll::Ready(None) => self.inbound = None,
-                Poll::Ready(Some(Err(status))) => return Err(error::unreadable_stream(status)),
+                Poll::Ready(Some(Err(status))) => {
+                    return Err(error::unreadable_stream(status, SESSION_MESSAGE_BYTES_MAX));
+                }
                 Poll::Ready(Some(Ok(message))) if self.session.is_some() => {
-                    messages += 1;
-                    self.take(message);
+                    messages += self.take_all(message);
                 }
                 Poll::Ready(Some(Ok(message))) => {
                     // Nothing more is read before the session is open.
@@ -167,6 +174,7 @@ impl Attached {
             return Err(not_opened());
         };
         check_call_id(message.call_id)?;
+        let accepts_batches = request.accepts_batches;
         let lease = session_lease(request, self.api.ttl_default())?;
         let id = match &lease {
             SessionLease::New { id, .. } | SessionLease::Resume(id) => *id,
@@ -177,7 +185,39 @@ impl Attached {
             lease: id,
             opening: Some(message.call_id),
             closing: None,
+            accepts_batches,
         })
+    }
+
+    /// Takes a message of an open session, or all those in it. How many there were.
+    fn take_all(&mut self, message: AttachRequest) -> usize {
+        let Some(Call::Batch(batch)) = message.call else {
+            self.take(message);
+            return 1;
+        };
+        if let Err(error) = check_batch(message.call_id, &batch) {
+            self.refuse(0, error.into());
+            return 1;
+        }
+        let messages = batch.requests.len();
+        for request in batch.requests {
+            if self.inbound.is_none() {
+                // Closed: nothing that comes after that is read.
+                break;
+            }
+            self.take(request);
+            if self.calls.len() >= STREAM_BATCH_MAX {
+                self.submit();
+            }
+        }
+        messages
+    }
+
+    fn refuse(&mut self, call_id: u64, error: ApiError) {
+        self.own.push_back(AttachResponse {
+            call_id,
+            result: Some(Told::Error(error.into())),
+        });
     }
 
     /// Takes one message of an open session. What is wrong with it is that call's own failure.
@@ -193,6 +233,10 @@ impl Attached {
                     open.session.withdraw(cancel.call_id);
                 }
                 return;
+            }
+            Some(Call::Batch(_)) => {
+                let nested = Invalid::new("batch", "must not be in a batch");
+                return self.refuse(number, nested.into());
             }
             call => call,
         };
@@ -217,10 +261,7 @@ impl Attached {
                     }
                 }
             }
-            Err(error) => self.own.push_back(AttachResponse {
-                call_id: number,
-                result: Some(Told::Error(error.into())),
-            }),
+            Err(error) => self.refuse(number, error),
         }
     }
 
@@ -267,7 +308,7 @@ impl Attached {
             Some(Call::Open(_)) => {
                 return Err(Invalid::new("open", "must be the first message, and no other").into());
             }
-            Some(Call::Cancel(_)) | None => {
+            Some(Call::Batch(_) | Call::Cancel(_)) | None => {
                 return Err(Invalid::new("call", "must be one of the calls of the schema").into());
             }
         })
@@ -288,6 +329,7 @@ impl Attached {
                 let opened = SessionOpened {
                     lease: Some(convert::lease(lease)),
                     resumed,
+                    accepts_batches: true,
                 };
                 (number, Told::Opened(opened))
             }
@@ -399,6 +441,89 @@ impl Attached {
                 .as_ref()
                 .is_some_and(|open| open.opening.is_none())
     }
+
+    /// The next answer by itself.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<AttachResponse, Status>>> {
+        loop {
+            if let Some(answer) = self.own.pop_front() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            if !matches!(self.end, Some(End::Done | End::Over)) {
+                while let Some(news) = self.news.pop() {
+                    if let Some(told) = self.tell(news) {
+                        return Poll::Ready(Some(Ok(told)));
+                    }
+                }
+            }
+            match self.end.replace(End::Over) {
+                Some(End::Failed(status)) => return Poll::Ready(Some(Err(status))),
+                Some(End::Done | End::Over) => return Poll::Ready(None),
+                None => self.end = None,
+            }
+            let read = match self.read(cx) {
+                Ok(read) => read,
+                Err(status) => {
+                    self.end = Some(End::Failed(status));
+                    continue;
+                }
+            };
+            if !self.own.is_empty() {
+                continue;
+            }
+            if let Some(open) = &self.session
+                && open.session.poll_news(cx, &mut self.news).is_ready()
+            {
+                self.news.reverse();
+                continue;
+            }
+            if self.is_finished() {
+                self.end = Some(End::Done);
+                continue;
+            }
+            if read == Read::Some && self.inbound.is_some() {
+                // Others get their turn first.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Whether several answers may go in one: never before the session is open.
+    fn accepts_batches(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|open| open.accepts_batches && open.opening.is_none())
+    }
+
+    /// Puts what there is to tell by now into one message.
+    fn gather(&mut self, first: AttachResponse, cx: &mut Context<'_>) -> AttachResponse {
+        let mut bytes = first.encoded_len();
+        let mut answers = vec![first];
+        while answers.len() < SESSION_BATCH_MAX && bytes < SESSION_ANSWERS_BYTES_MAX {
+            match self.poll_answer(cx) {
+                Poll::Ready(Some(Ok(answer))) => {
+                    bytes += answer.encoded_len();
+                    answers.push(answer);
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    self.end = Some(End::Failed(status));
+                    break;
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        if answers.len() > 1 {
+            let batch = AttachAnswers { answers };
+            return AttachResponse {
+                call_id: 0,
+                result: Some(Told::Batch(batch)),
+            };
+        }
+        answers.pop().unwrap_or_default()
+    }
 }
 
 impl Stream for Attached {
@@ -406,47 +531,13 @@ impl Stream for Attached {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            if let Some(answer) = this.own.pop_front() {
-                return Poll::Ready(Some(Ok(answer)));
+        // Looked at before: the answer that opens the session comes by itself.
+        let batches = this.accepts_batches();
+        match this.poll_answer(cx) {
+            Poll::Ready(Some(Ok(first))) if batches => {
+                Poll::Ready(Some(Ok(this.gather(first, cx))))
             }
-            if !matches!(this.end, Some(End::Done | End::Over)) {
-                while let Some(news) = this.news.pop() {
-                    if let Some(told) = this.tell(news) {
-                        return Poll::Ready(Some(Ok(told)));
-                    }
-                }
-            }
-            match this.end.replace(End::Over) {
-                Some(End::Failed(status)) => return Poll::Ready(Some(Err(status))),
-                Some(End::Done | End::Over) => return Poll::Ready(None),
-                None => this.end = None,
-            }
-            let read = match this.read(cx) {
-                Ok(read) => read,
-                Err(status) => {
-                    this.end = Some(End::Failed(status));
-                    continue;
-                }
-            };
-            if !this.own.is_empty() {
-                continue;
-            }
-            if let Some(open) = &this.session
-                && open.session.poll_news(cx, &mut this.news).is_ready()
-            {
-                this.news.reverse();
-                continue;
-            }
-            if this.is_finished() {
-                this.end = Some(End::Done);
-                continue;
-            }
-            if read == Read::Some && this.inbound.is_some() {
-                // Others get their turn first.
-                cx.waker().wake_by_ref();
-            }
-            return Poll::Pending;
+            polled => polled,
         }
     }
 }
@@ -463,6 +554,22 @@ fn check_call_id(call_id: u64) -> Result<(), Invalid> {
     match call_id {
         0 => Err(Invalid::new("call_id", "must be at least 1, is 0")),
         _ => Ok(()),
+    }
+}
+
+fn check_batch(call_id: u64, batch: &AttachBatch) -> Result<(), Invalid> {
+    if call_id != 0 {
+        return Err(Invalid::new(
+            "call_id",
+            format!("must be 0 for a batch, is {call_id}"),
+        ));
+    }
+    match batch.requests.len() {
+        1..=SESSION_BATCH_MAX => Ok(()),
+        count => Err(Invalid::new(
+            "batch.requests",
+            format!("must be 1 to {SESSION_BATCH_MAX}, are {count}"),
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-import uuid
+import os
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -21,7 +21,7 @@ _SPAN_MAX = 10 * 365 * 24 * 60 * 60.0
 
 def request_id() -> str:
     """Return an id that no other call has."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def span(seconds: Seconds | None, field: str) -> Duration | None:
@@ -34,9 +34,8 @@ def span(seconds: Seconds | None, field: str) -> Duration | None:
             field=field,
             reason="INVALID_ARGUMENT",
         )
-    duration = Duration()
-    duration.FromTimedelta(datetime.timedelta(seconds=seconds))
-    return duration
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
 
 def seconds(duration: Duration) -> Seconds:

@@ -7,13 +7,49 @@ use super::*;
 use crate::convert;
 use crate::proto::{AttachResponse, Grant, GrantLost};
 
+/// What a caller is told.
+enum Answer {
+    Grant(oneshot::Sender<Result<Held>>, Result<Held>),
+    Other(oneshot::Sender<Result<Box<Told>>>, Result<Box<Told>>),
+}
+
+impl Answer {
+    fn tell(self) {
+        // Where the caller has gone, a grant among them is dropped, and so given back.
+        match self {
+            Answer::Grant(caller, answer) => drop(caller.send(answer)),
+            Answer::Other(caller, answer) => drop(caller.send(answer)),
+        }
+    }
+}
+
 impl Shared {
-    /// Takes in one message of the server.
+    /// Takes in a message of the server, or all those in it.
     pub(super) fn told(self: &Arc<Shared>, message: AttachResponse) {
+        let messages = match message.result {
+            Some(Told::Batch(batch)) => batch.answers,
+            _ => vec![message],
+        };
+        let mut answers = Vec::with_capacity(messages.len());
         let now = self.now();
-        let Some(told) = message.result else { return };
         let mut state = self.state();
-        match told {
+        state.told = now;
+        for message in messages {
+            answers.extend(self.take(&mut state, message, now));
+        }
+        drop(state);
+        // Outside the lock: dropping a grant that nobody takes gives it back.
+        answers.into_iter().for_each(Answer::tell);
+    }
+
+    /// Takes in one message; the answer of a caller, if it is one.
+    fn take(
+        self: &Arc<Shared>,
+        state: &mut State,
+        message: AttachResponse,
+        now: Duration,
+    ) -> Option<Answer> {
+        match message.result? {
             Told::GrantLost(lost) => state.lost(&lost),
             Told::Queued(queued) => {
                 if let Some(Pending::Acquire(acquire)) = state.calls.get(&message.call_id)
@@ -29,61 +65,43 @@ impl Shared {
                     state.end_life(&session.life, Loss::Released);
                 }
             }
-            told => {
-                let Some(pending) = state.calls.remove(&message.call_id) else {
-                    return;
-                };
-                let undelivered = match pending {
-                    Pending::Acquire(acquire) => {
-                        let answer = self.acquired(&mut state, acquire, told, message.call_id);
-                        drop(state);
-                        // Outside the lock: dropping a grant that nobody takes gives it back.
-                        answer
-                            .and_then(|(caller, answer)| caller.send(answer).err())
-                            .and_then(Result::ok)
+            told => match state.calls.remove(&message.call_id)? {
+                Pending::Acquire(acquire) => {
+                    return self.acquired(state, acquire, told, message.call_id);
+                }
+                Pending::Ask { answer, .. } => {
+                    let told = match told {
+                        Told::Error(error) => Err(error.into()),
+                        told => Ok(Box::new(told)),
+                    };
+                    return Some(Answer::Other(answer, told));
+                }
+                Pending::Renew { life, sent } => state.renewed(&life, now, sent, told),
+                Pending::Check(hold) => {
+                    if matches!(told, Told::Checked(checked) if !checked.current) {
+                        state.holds.remove(&hold.grant.fencing_token);
+                        hold.lose(Loss::Unknown);
                     }
-                    Pending::Ask { answer, .. } => {
-                        drop(state);
-                        let _ = answer.send(match told {
-                            Told::Error(error) => Err(error.into()),
-                            told => Ok(told),
-                        });
-                        None
-                    }
-                    Pending::Renew { life, sent } => {
-                        state.renewed(&life, now, sent, told);
-                        drop(state);
-                        None
-                    }
-                    Pending::Check(hold) => {
-                        if matches!(told, Told::Checked(checked) if !checked.current) {
-                            state.holds.remove(&hold.grant.fencing_token);
-                            hold.lose(Loss::Unknown);
-                        }
-                        drop(state);
-                        None
-                    }
-                };
-                drop(undelivered);
-            }
+                }
+            },
         }
+        None
     }
 
     /// The answer to an acquire; `None`: nobody is to hear of it, or not yet.
-    #[allow(clippy::type_complexity)]
     fn acquired(
         self: &Arc<Shared>,
         state: &mut State,
         mut acquire: PendingAcquire,
         told: Told,
         number: u64,
-    ) -> Option<(oneshot::Sender<Result<Held>>, Result<Held>)> {
+    ) -> Option<Answer> {
         let grant = match told {
             Told::Error(_) if acquire.cancelled => return None,
             Told::Error(error) => {
                 let error = Error::from(error);
                 if !(acquire.is_of_session() && error.is_end_of_lease()) {
-                    return Some((acquire.answer, Err(error)));
+                    return Some(Answer::Grant(acquire.answer, Err(error)));
                 }
                 // It is asked again over the next session.
                 state.calls.insert(number, Pending::Acquire(acquire));
@@ -95,7 +113,7 @@ impl Shared {
             _ => None,
         };
         let Some(grant) = grant else {
-            return Some((acquire.answer, Err(Error::misfit())));
+            return Some(Answer::Grant(acquire.answer, Err(Error::misfit())));
         };
         let now = self.now();
         if let Some(again) = state.ask_again(&acquire, &grant, now) {
@@ -103,7 +121,7 @@ impl Shared {
                 if acquire.cancelled {
                     return None;
                 }
-                acquire.request.request_id = convert::request_id();
+                acquire.new_request_id(now);
             }
             acquire.sent_again = again == Again::Same;
             state.calls.insert(number, Pending::Acquire(acquire));
@@ -123,7 +141,7 @@ impl Shared {
             hold,
             released: false,
         };
-        Some((acquire.answer, Ok(held)))
+        Some(Answer::Grant(acquire.answer, Ok(held)))
     }
 }
 

@@ -85,13 +85,16 @@ impl Shared {
         let wait_until = acquire.wait.map(|wait| started + wait);
         let give_up = wait_until.map(|until| until + timeout);
         let mut backoff = self.config.backoff();
-        let mut request = acquire.request;
-        request.wait = Some(convert::span(WAIT_MAX));
-        request.request_id = convert::request_id();
+        let mut asked_at = started;
+        let mut request = Arc::new(acquire.request);
+        let asked = Arc::make_mut(&mut request);
+        asked.wait = Some(convert::span(WAIT_MAX));
+        asked.request_id = convert::request_id();
         loop {
             let pending = |answer| {
                 Pending::Acquire(PendingAcquire {
-                    request: request.clone(),
+                    request: Arc::clone(&request),
+                    asked: asked_at,
                     sent: started,
                     sent_again: false,
                     wait_until,
@@ -105,7 +108,8 @@ impl Shared {
                 Ok(held) if held.hold.loss(self.now()).is_none() => return Ok(held),
                 // It was lost on its way: stand in line again.
                 Ok(_) => {
-                    request.request_id = convert::request_id();
+                    asked_at = self.now();
+                    Arc::make_mut(&mut request).request_id = convert::request_id();
                     continue;
                 }
                 Err(error) => error,
@@ -136,7 +140,7 @@ impl Shared {
         } else {
             self.forget(&hold);
             match self.ask(release(&hold)).await {
-                Ok(Told::Released(_)) => return Ok(()),
+                Ok(told) if matches!(*told, Told::Released(_)) => return Ok(()),
                 Ok(_) => return Err(Error::misfit()),
                 Err(Error::NotHolder(_)) => hold.lose(Loss::Unknown),
                 Err(error) => return Err(error),
@@ -151,7 +155,7 @@ impl Shared {
     /// Releases a grant, whoever waits.
     pub(crate) fn release_in_background(self: &Shared, hold: &Arc<Hold>) {
         self.forget(hold);
-        let call = release(hold);
+        let call = Arc::new(release(hold));
         let pending = Pending::Ask {
             call,
             answer: oneshot::channel().0,
@@ -178,11 +182,12 @@ impl Shared {
     }
 
     /// Makes a call of the session, again where that may help.
-    pub(crate) async fn ask(&self, call: Call) -> Result<Told> {
+    pub(crate) async fn ask(&self, call: Call) -> Result<Box<Told>> {
+        let call = Arc::new(call);
         let until = Some(self.now() + self.config.call_timeout);
         let mut backoff = self.config.backoff();
         loop {
-            let call = call.clone();
+            let call = Arc::clone(&call);
             let waiting = self.waiting(|answer| Pending::Ask { call, answer })?;
             match self.within(until, waiting.answer()).await {
                 Err(error) if error.may_be_retried() => backoff.pause(self, error, until).await?,

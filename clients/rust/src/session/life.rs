@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::limits::{MARGIN_MAX, MARGIN_MIN};
+use crate::limits::{MARGIN_MAX, MARGIN_MIN, SESSION_RENEWAL_MAX};
 
 /// What keeps a life going.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,16 +57,27 @@ pub(crate) fn margin(ttl: Duration) -> Duration {
     (ttl / 10).clamp(MARGIN_MIN, MARGIN_MAX).min(ttl / 2)
 }
 
+impl Keeps {
+    /// How long to wait with a renewal of what lasts so long.
+    fn renewal_after(&self, lasts: Duration) -> Duration {
+        match self {
+            Keeps::Session => (lasts / 4).min(SESSION_RENEWAL_MAX),
+            Keeps::Lease(_) | Keeps::Grant { .. } => lasts / 4,
+        }
+    }
+}
+
 impl Life {
     /// One whose last acknowledged renewal was sent at `sent`, when it had `left` to live.
     pub(crate) fn new(keeps: Keeps, ttl: Duration, sent: Duration, left: Duration) -> Life {
+        let renew_at = sent + keeps.renewal_after(left.min(ttl));
         Life {
             keeps,
             ttl,
             times: Mutex::new(Times {
                 good_until: (sent + left).saturating_sub(margin(ttl)),
                 ended: false,
-                renew_at: sent + left.min(ttl) / 4,
+                renew_at,
                 asked_at: None,
             }),
         }
@@ -113,7 +124,7 @@ impl Life {
         }
         let until = (sent + left).saturating_sub(margin(self.ttl));
         times.good_until = times.good_until.max(until);
-        times.renew_at = sent + self.ttl / 4;
+        times.renew_at = sent + self.keeps.renewal_after(self.ttl);
         true
     }
 

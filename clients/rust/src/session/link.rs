@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
 use super::*;
@@ -86,13 +84,8 @@ impl Shared {
 
     /// Opens a stream, over a new connection where the old one broke.
     async fn open(self: &Arc<Shared>, broken: bool) -> Result<Streaming<AttachResponse>> {
-        let lease = self
-            .state()
-            .session
-            .as_ref()
-            .map(|session| session.id.clone());
         let config = &self.config;
-        let timeout = match &lease {
+        let timeout = match self.state().session {
             Some(_) => config
                 .connect_timeout
                 .min((config.session_ttl / 3).max(OPEN_TIMEOUT_MIN)),
@@ -102,6 +95,12 @@ impl Shared {
             if broken {
                 self.set_channel(config.connect().await?);
             }
+            self.give_up_unknown().await?;
+            let lease = self
+                .state()
+                .session
+                .as_ref()
+                .map(|session| session.id.clone());
             self.attach(lease).await
         };
         tokio::time::timeout(timeout, opening)
@@ -113,26 +112,25 @@ impl Shared {
         self: &Arc<Shared>,
         lease: Option<String>,
     ) -> Result<Streaming<AttachResponse>> {
-        let (link, requests) = mpsc::unbounded_channel();
+        let (link, requests) = outgoing::link();
         let sent = self.now();
         let open = match lease.clone() {
             Some(lease_id) => OpenSession {
                 lease_id,
+                accepts_batches: true,
                 ..OpenSession::default()
             },
             None => OpenSession {
                 ttl: Some(convert::span(self.config.session_ttl)),
                 owner: self.config.owner.clone(),
                 metadata: self.config.metadata.clone(),
+                accepts_batches: true,
                 ..OpenSession::default()
             },
         };
         // The number is nobody else's: calls are sent only once the session is open.
-        let _ = link.send(AttachRequest {
-            call_id: u64::MAX,
-            call: Some(Call::Open(open)),
-        });
-        let request = self.config.request(UnboundedReceiverStream::new(requests));
+        link.send(u64::MAX, Call::Open(open));
+        let request = self.config.request(requests);
         let mut sessions = SessionServiceClient::new(self.channel());
         let mut inbound = sessions.attach(request).await?.into_inner();
         match inbound.message().await?.and_then(|message| message.result) {
@@ -147,7 +145,7 @@ impl Shared {
     /// The stream is open: takes up everything where it stood.
     fn link_up(
         &self,
-        link: mpsc::UnboundedSender<AttachRequest>,
+        link: Link,
         opened: SessionOpened,
         sent: Duration,
         resumed: bool,
@@ -175,6 +173,10 @@ impl Shared {
             });
         }
         state.heard = sent;
+        state.told = sent;
+        if opened.accepts_batches {
+            link.allow_batches();
+        }
         state.link = Some(link);
         state.broken = false;
         state.ask_all_again(now, resumed);
@@ -214,7 +216,7 @@ impl Shared {
         if state.end == End::Closing && !*closing {
             *closing = true;
             let close = Pending::Ask {
-                call: Call::Close(CloseSession {}),
+                call: Arc::new(Call::Close(CloseSession {})),
                 answer: oneshot::channel().0,
             };
             state.put(close, self.now())?;
@@ -269,7 +271,7 @@ impl State {
             // Their places went with the session, and a grant that was on its way too.
             self.calls.retain(|_, pending| match pending {
                 Pending::Acquire(acquire) if acquire.is_of_session() => {
-                    acquire.request.request_id = convert::request_id();
+                    acquire.new_request_id(now);
                     !acquire.cancelled
                 }
                 _ => true,

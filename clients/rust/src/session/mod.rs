@@ -9,26 +9,30 @@ mod ask;
 mod hold;
 mod life;
 mod link;
+mod outgoing;
+mod unknown;
 mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot, watch as watched};
+use tokio::sync::{Notify, oneshot, watch as watched};
 use tonic::transport::Channel;
 
 pub(crate) use self::ask::Acquire;
 pub use self::hold::Loss;
 pub(crate) use self::hold::{Held, Hold};
 pub(crate) use self::life::{Keeps, Life, margin};
+use self::outgoing::Link;
 use crate::builder::Config;
 use crate::error::{Error, Result};
 use crate::limits::CALLS_MAX;
 use crate::proto::attach_request::Call;
 use crate::proto::attach_response::Result as Told;
-use crate::proto::{AcquireLockRequest, AttachRequest, CancelCall};
+use crate::proto::{AcquireLockRequest, CancelCall};
 
 /// What all parts of a client have in common.
 #[derive(Debug)]
@@ -50,13 +54,13 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// Where calls go; `None`: there is no open session stream.
-    link: Option<mpsc::UnboundedSender<AttachRequest>>,
+    link: Option<Link>,
     session: Option<SessionLease>,
     /// The calls without an answer, by their numbers.
-    calls: HashMap<u64, Pending>,
+    calls: HashMap<u64, Pending, RandomState>,
     last_call: u64,
     /// The grants, by their fencing tokens.
-    holds: HashMap<u64, Arc<Hold>>,
+    holds: HashMap<u64, Arc<Hold>, RandomState>,
     /// What has to be renewed.
     lives: Vec<Arc<Life>>,
     /// Whether the stream is to be given up.
@@ -64,6 +68,8 @@ struct State {
     /// When the newest renewal of the session that has been acknowledged was sent: whatever was
     /// told after it happened after that.
     heard: Duration,
+    /// When anything was heard of the server over a stream, last.
+    told: Duration,
     end: End,
 }
 
@@ -90,8 +96,8 @@ enum Pending {
     Acquire(PendingAcquire),
     /// Any other call of a caller; it may be made again over any session.
     Ask {
-        call: Call,
-        answer: oneshot::Sender<Result<Told>>,
+        call: Arc<Call>,
+        answer: oneshot::Sender<Result<Box<Told>>>,
     },
     /// A renewal; it is not made again by itself.
     Renew {
@@ -104,7 +110,9 @@ enum Pending {
 
 #[derive(Debug)]
 struct PendingAcquire {
-    request: AcquireLockRequest,
+    request: Arc<AcquireLockRequest>,
+    /// When it was asked for first under its request id.
+    asked: Duration,
     /// When it was sent, last.
     sent: Duration,
     /// Whether the grant was asked for once more, to learn how long it lives.
@@ -123,6 +131,12 @@ impl PendingAcquire {
     /// Whether it hangs on the session's lease.
     fn is_of_session(&self) -> bool {
         self.request.hold.is_none()
+    }
+
+    /// From now on it asks for another grant than before.
+    fn new_request_id(&mut self, now: Duration) {
+        self.asked = now;
+        Arc::make_mut(&mut self.request).request_id = crate::convert::request_id();
     }
 }
 
@@ -245,14 +259,14 @@ impl State {
         let call = match pending {
             Pending::Acquire(acquire) => {
                 acquire.sent = now;
-                let mut request = acquire.request.clone();
+                let mut request = AcquireLockRequest::clone(&acquire.request);
                 if let Some(until) = acquire.wait_until {
                     let left = until.saturating_sub(now);
                     request.wait = Some(crate::convert::span(left));
                 }
                 Call::AcquireLock(request)
             }
-            Pending::Ask { call, .. } => call.clone(),
+            Pending::Ask { call, .. } => Call::clone(call),
             Pending::Renew { life, sent } => {
                 *sent = now;
                 life.asked(now);
@@ -261,11 +275,7 @@ impl State {
             Pending::Check(hold) => ask::check(hold),
         };
         let cancelled = matches!(pending, Pending::Acquire(acquire) if acquire.cancelled);
-        // A link that is gone is noticed by its own task, which has all calls sent again.
-        let _ = link.send(AttachRequest {
-            call_id: number,
-            call: Some(call),
-        });
+        link.send(number, call);
         if cancelled {
             self.send_cancel(number);
         }
@@ -273,10 +283,7 @@ impl State {
 
     fn send_cancel(&self, number: u64) {
         if let Some(link) = &self.link {
-            let _ = link.send(AttachRequest {
-                call_id: 0,
-                call: Some(Call::Cancel(CancelCall { call_id: number })),
-            });
+            link.send(0, Call::Cancel(CancelCall { call_id: number }));
         }
     }
 

@@ -124,3 +124,96 @@ async fn a_grant_that_is_forced_away_is_told_so() {
         assert!(matches!(grant.release().await, Err(Error::Lost(_))));
     }
 }
+
+/// A client whose connection can be cut and whose clock can be moved on, and another one that holds the
+/// lock for which the first stands in line.
+struct Apart {
+    server: Server,
+    proxy: Proxy,
+    clock: Arc<Ahead>,
+    client: Client,
+    other: Client,
+}
+
+impl Apart {
+    async fn start() -> Apart {
+        let server = Server::start();
+        let proxy = Proxy::before(server.addr).await;
+        let clock = Arc::new(Ahead(SystemClock::new(), AtomicU64::new(0)));
+        let client = Client::builder(proxy.address())
+            .clock(clock.clone())
+            .session_ttl(Duration::from_secs(600));
+        Apart {
+            client: client.connect().await.unwrap(),
+            other: server.client().await,
+            server,
+            proxy,
+            clock,
+        }
+    }
+
+    /// The server forgets what was asked for, by the client's reckoning, and all is well again.
+    fn heal_too_late(&self) {
+        self.clock.1.fetch_add(130_000, Ordering::SeqCst);
+        self.proxy.heal();
+    }
+}
+
+#[tokio::test]
+async fn a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_way() {
+    let apart = Apart::start().await;
+    let lease = apart.client.lease(Duration::from_secs(600)).await.unwrap();
+    let mine = apart.client.lock("mine").acquire().await.unwrap();
+    let leased = apart.client.lock("leased").lease(&lease);
+    let leased = leased.acquire().await.unwrap();
+    let before = apart.other.lock("deploy").acquire().await.unwrap();
+    let lock = apart.client.lock("deploy");
+    let asking = tokio::spawn(async move { lock.acquire().await });
+    apart.server.settles("deploy", 1, 1).await;
+    apart.proxy.cut();
+    let last = before.fencing_token();
+    before.release().await.unwrap();
+    apart.server.settles("deploy", 1, 0).await;
+    apart.heal_too_late();
+    let grant = soon(asking).await.unwrap().unwrap();
+    assert!(grant.fencing_token() > last + 1);
+    assert_eq!(soon(mine.lost()).await, Loss::Unknown);
+    assert!(!leased.is_lost());
+}
+
+#[tokio::test]
+async fn a_lease_with_a_grant_too_old_to_be_asked_for_again_is_given_up() {
+    let apart = Apart::start().await;
+    let lease = apart.client.lease(Duration::from_secs(600)).await.unwrap();
+    let before = apart.other.lock("deploy").acquire().await.unwrap();
+    let lock = apart.client.lock("deploy").lease(&lease);
+    let asking = tokio::spawn(async move { lock.acquire().await });
+    apart.server.settles("deploy", 1, 1).await;
+    apart.proxy.cut();
+    before.release().await.unwrap();
+    apart.server.settles("deploy", 1, 0).await;
+    apart.heal_too_late();
+    assert!(matches!(
+        soon(asking).await.unwrap(),
+        Err(Error::Lost(_) | Error::NotFound(_))
+    ));
+    assert!(lease.is_lost());
+    apart.server.settles("deploy", 0, 0).await;
+}
+
+#[tokio::test]
+async fn a_long_cut_costs_nothing_where_nothing_was_granted_in_it() {
+    let apart = Apart::start().await;
+    let mine = apart.client.lock("mine").acquire().await.unwrap();
+    let before = apart.other.lock("deploy").acquire().await.unwrap();
+    let lock = apart.client.lock("deploy");
+    let asking = tokio::spawn(async move { lock.acquire().await });
+    apart.server.settles("deploy", 1, 1).await;
+    apart.proxy.cut();
+    apart.heal_too_late();
+    // It is answered over the next stream.
+    drop(soon(apart.client.lock("another").acquire()).await.unwrap());
+    before.release().await.unwrap();
+    drop(soon(asking).await.unwrap().unwrap());
+    assert!(!mine.is_lost());
+}

@@ -10,7 +10,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
-use super::super::{STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, convert, error};
+use super::super::{MESSAGE_BYTES_MAX, STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, convert, error};
 use crate::api::{Api, ApiError};
 use crate::core::limits::ACK_TIMEOUT_DEFAULT;
 use crate::core::{
@@ -110,7 +110,9 @@ impl Consumed {
                 // Who sends no more has finished.
                 Poll::Ready(None) if self.open.is_none() => self.end(Err(not_opened().into())),
                 Poll::Ready(None) => self.end(Ok(())),
-                Poll::Ready(Some(Err(status))) => self.end(Err(error::unreadable_stream(status))),
+                Poll::Ready(Some(Err(status))) => {
+                    self.end(Err(error::unreadable_stream(status, MESSAGE_BYTES_MAX)))
+                }
                 Poll::Ready(Some(Ok(message))) => {
                     messages += 1;
                     if let Err(error) = self.take(message) {

@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 
-use super::super::{STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, error};
+use super::super::{MESSAGE_BYTES_MAX, STREAM_BATCH_MAX, STREAM_UNANSWERED_MAX, error};
 use crate::api::{Api, ApiError};
 use crate::core::{Answer, Command, Invalid, Namespace, QueueAnswer, QueueCommand};
 use crate::proto::v1::produce_response::Outcome as Told;
@@ -83,7 +83,7 @@ impl Produced {
                 }
                 Poll::Ready(None) => self.inbound = None,
                 Poll::Ready(Some(Err(status))) => {
-                    self.broken = Some(error::unreadable_stream(status));
+                    self.broken = Some(error::unreadable_stream(status, MESSAGE_BYTES_MAX));
                     self.inbound = None;
                 }
                 Poll::Ready(Some(Ok(message))) => {

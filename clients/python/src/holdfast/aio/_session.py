@@ -43,6 +43,13 @@ OPEN_TIMEOUT = 5.0
 BEAT_TIMEOUT_MIN = 0.2
 BEAT_TIMEOUT_MAX = 5.0
 CLOSE_TIMEOUT = 2.0
+BEAT_MAX = 30.0
+"""How long a lease goes without a renewal at most, so that a dead connection is noticed."""
+REQUEST_MEMORY = 110.0
+"""How long the server surely knows a request id again, in seconds: it promises two minutes."""
+BATCH_MAX = 1024
+BATCH_BYTES_MAX = 64 * 1024
+"""What goes in one message at most; the server takes 256 KiB."""
 
 
 @dataclass(eq=False)
@@ -56,6 +63,8 @@ class _Pending:
     abandoned: bool = False
     """Nobody waits for the answer any more, but it still has to come."""
     call_id: int = 0
+    asked: float = 0.0
+    """When it was asked for first, by the clock."""
     last_error: errors.HoldfastError | None = None
 
 
@@ -65,6 +74,8 @@ class _Stream:
 
     wire: Wire
     call: Any
+    takes_batches: bool = False
+    """Whether the server takes several messages in one."""
     beats: dict[int, float] = field(default_factory=dict)
     """When each renewal without its answer was sent, by the number of its call."""
 
@@ -97,6 +108,7 @@ class Session:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stream: _Stream | None = None
         self._failure: errors.HoldfastError | None = None
+        self._heard = 0.0
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self.lease: HeldLease | None = None
@@ -174,7 +186,7 @@ class Session:
         if self.lease is not None:
             self.lease.grants.pop(grant.fencing_token, None)
         if not self.is_over:
-            self._ask(_release(grant.lock, grant.token)).abandoned = True
+            self._ask_in_background(_release(grant.lock, grant.token))
 
     async def close(self) -> None:
         """End the session: its lease is revoked, and all that hangs on it ends."""
@@ -208,10 +220,14 @@ class Session:
 
     def _ask(self, make: Callable[[], AttachRequest]) -> _Pending:
         self._start()
-        pending = _Pending(make, asyncio.get_running_loop().create_future())
-        # An answer that nobody waits for may be an error.
-        pending.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        pending = _Pending(make, asyncio.get_running_loop().create_future(), asked=self._clock())
         self._submit(pending)
+        return pending
+
+    def _ask_in_background(self, make: Callable[[], AttachRequest]) -> _Pending:
+        pending = self._ask(make)
+        pending.abandoned = True
+        _let_go(pending)
         return pending
 
     def _submit(self, pending: _Pending) -> None:
@@ -237,18 +253,25 @@ class Session:
         self._wanted.set()
 
     async def _answer(self, pending: _Pending, timeout: float | None) -> Any:
+        timer = None
+        if timeout is not None:
+            timer = asyncio.get_running_loop().call_later(timeout, self._expire, pending)
         try:
-            done, _ = await asyncio.wait({pending.answer}, timeout=timeout)
+            return await pending.answer
         except asyncio.CancelledError:
             self._abandon(pending)
             raise
-        if not done:
-            self._abandon(pending)
-            raise pending.last_error or self._failure or connection_lost()
-        return pending.answer.result()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, pending: _Pending) -> None:
+        self._abandon(pending)
+        _fail(pending, pending.last_error or self._failure or connection_lost())
 
     def _abandon(self, pending: _Pending) -> None:
         pending.abandoned = True
+        _let_go(pending)
         if pending.is_acquire and self._stream is not None and pending.call_id in self._pending:
             self._send_cancel(pending)
 
@@ -372,18 +395,45 @@ class Session:
             request = OpenSession(lease_id=resumed.id)
         else:
             request = OpenSession(ttl=self._ttl, owner=self._owner, metadata=self._metadata)
+        request.accepts_batches = True
         sent = self._clock()
         await stream.call.write(AttachRequest(call_id=next(self._numbers), open=request))
         told = await stream.call.read()
         if told is grpc.aio.EOF or told.WhichOneof("result") != "opened":
             raise connection_lost()
+        stream.takes_batches = told.opened.accepts_batches
         message = told.opened.lease
+        if resumed is not None and self._may_hold_unknown(message.grant_count):
+            await self._give_up(stream)
+        self._heard = self._clock()
         if resumed is None:
             self.lease = HeldLease(self._clock, message.lease_id, seconds(message.ttl))
         lease = self.lease
         if lease is None or lease.ended:
             raise connection_lost()
         lease.renewed(sent, seconds(message.expires_in))
+
+    def _may_hold_unknown(self, grants: int) -> bool:
+        """Return whether the lease may have a grant whose answer was lost, and can't be had again.
+
+        The server has forgotten the request id, so asking again would wait behind that grant, which
+        this very session keeps alive.
+        """
+        if self.lease is None or grants <= len(self.lease.grants):
+            return False
+        long_ago = self._clock() - REQUEST_MEMORY
+        asked = (each.asked for each in self._pending.values() if each.is_acquire)
+        return any(max(when, self._heard) < long_ago for when in asked)
+
+    async def _give_up(self, stream: _Stream) -> None:
+        """End the lease, and with it the grants that nobody knows."""
+        close = AttachRequest(call_id=next(self._numbers), close=CloseSession())
+        await stream.call.write(close)
+        while await stream.call.read() is not grpc.aio.EOF:
+            pass
+        raise errors.Lost(
+            "the connection was broken for too long to know what is held", reason="LEASE_EXPIRED"
+        )
 
     def _resend(self) -> None:
         """Ask again for all that has no answer, and whether what is held is held."""
@@ -398,8 +448,7 @@ class Session:
     def _check(self, grant: Grant) -> None:
         """Ask whether a grant was ended by others while nobody could tell us."""
         request = CheckGrantRequest(lock=grant.lock, fencing_token=grant.fencing_token)
-        pending = self._ask(lambda: AttachRequest(check_grant=request))
-        pending.abandoned = True
+        pending = self._ask_in_background(lambda: AttachRequest(check_grant=request))
 
         def checked(answer: asyncio.Future[Any]) -> None:
             told = not answer.cancelled() and answer.exception() is None
@@ -432,12 +481,26 @@ class Session:
         try:
             while True:
                 while self._outbox:
-                    await stream.call.write(self._outbox.popleft())
+                    await stream.call.write(self._next_message(stream))
                 self._wanted.clear()
                 await self._wanted.wait()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The reader is told why.
             await asyncio.sleep(CLOSE_TIMEOUT)
+
+    def _next_message(self, stream: _Stream) -> AttachRequest:
+        """Take the next message from the outbox, or as many as go in one."""
+        first = self._outbox.popleft()
+        if not stream.takes_batches or not self._outbox:
+            return first
+        message, length = AttachRequest(), first.ByteSize()
+        requests = message.batch.requests
+        requests.append(first)
+        while self._outbox and len(requests) < BATCH_MAX and length < BATCH_BYTES_MAX:
+            request = self._outbox.popleft()
+            length += request.ByteSize()
+            requests.append(request)
+        return message
 
     async def _beat(self, stream: _Stream) -> None:
         """Renew the lease, see that the answers come, and look at the clock."""
@@ -445,7 +508,7 @@ class Session:
         lease = self.lease
         if lease is None:
             return None
-        every = lease.ttl / BEATS_PER_TTL
+        every = min(lease.ttl / BEATS_PER_TTL, BEAT_MAX)
         patience = min(max(every, BEAT_TIMEOUT_MIN), BEAT_TIMEOUT_MAX, max(lease.ttl / 2, 0.05))
         due = loop.time() + every
         while True:
@@ -473,7 +536,12 @@ class Session:
             told = await stream.call.read()
             if told is grpc.aio.EOF:
                 return
-            self._take(stream, told)
+            self._heard = self._clock()
+            if told.WhichOneof("result") == "batch":
+                for each in told.batch.answers:
+                    self._take(stream, each)
+            else:
+                self._take(stream, told)
 
     def _take(self, stream: _Stream, told: AttachResponse) -> None:
         kind = told.WhichOneof("result")
@@ -558,6 +626,11 @@ def _release(lock: str, grant_token: str) -> Callable[[], AttachRequest]:
 
 def _closed() -> errors.Unavailable:
     return errors.Unavailable("the client was closed", reason="CLOSED")
+
+
+def _let_go(pending: _Pending) -> None:
+    """See that an error which nobody waits for is not taken for a forgotten one."""
+    pending.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
 
 def _fail(pending: _Pending, error: errors.HoldfastError) -> None:

@@ -8,7 +8,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -29,7 +29,7 @@ LOSS_CAUSE_RELEASED: LossCause
 LOSS_CAUSE_CALLBACK: LossCause
 
 class AttachRequest(_message.Message):
-    __slots__ = ("call_id", "open", "acquire_lock", "release_lock", "renew_lock", "check_grant", "renew_lease", "cancel", "close")
+    __slots__ = ("call_id", "open", "acquire_lock", "release_lock", "renew_lock", "check_grant", "renew_lease", "cancel", "close", "batch")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ACQUIRE_LOCK_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class AttachRequest(_message.Message):
     RENEW_LEASE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     CLOSE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     open: OpenSession
     acquire_lock: _lock_service_pb2.AcquireLockRequest
@@ -48,10 +49,17 @@ class AttachRequest(_message.Message):
     renew_lease: _lease_service_pb2.RenewLeaseRequest
     cancel: CancelCall
     close: CloseSession
-    def __init__(self, call_id: _Optional[int] = ..., open: _Optional[_Union[OpenSession, _Mapping]] = ..., acquire_lock: _Optional[_Union[_lock_service_pb2.AcquireLockRequest, _Mapping]] = ..., release_lock: _Optional[_Union[_lock_service_pb2.ReleaseLockRequest, _Mapping]] = ..., renew_lock: _Optional[_Union[_lock_service_pb2.RenewLockRequest, _Mapping]] = ..., check_grant: _Optional[_Union[_lock_service_pb2.CheckGrantRequest, _Mapping]] = ..., renew_lease: _Optional[_Union[_lease_service_pb2.RenewLeaseRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelCall, _Mapping]] = ..., close: _Optional[_Union[CloseSession, _Mapping]] = ...) -> None: ...
+    batch: AttachBatch
+    def __init__(self, call_id: _Optional[int] = ..., open: _Optional[_Union[OpenSession, _Mapping]] = ..., acquire_lock: _Optional[_Union[_lock_service_pb2.AcquireLockRequest, _Mapping]] = ..., release_lock: _Optional[_Union[_lock_service_pb2.ReleaseLockRequest, _Mapping]] = ..., renew_lock: _Optional[_Union[_lock_service_pb2.RenewLockRequest, _Mapping]] = ..., check_grant: _Optional[_Union[_lock_service_pb2.CheckGrantRequest, _Mapping]] = ..., renew_lease: _Optional[_Union[_lease_service_pb2.RenewLeaseRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelCall, _Mapping]] = ..., close: _Optional[_Union[CloseSession, _Mapping]] = ..., batch: _Optional[_Union[AttachBatch, _Mapping]] = ...) -> None: ...
+
+class AttachBatch(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[AttachRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[AttachRequest, _Mapping]]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("ttl", "lease_id", "owner", "metadata")
+    __slots__ = ("ttl", "lease_id", "owner", "metadata", "accepts_batches")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -63,11 +71,13 @@ class OpenSession(_message.Message):
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_BATCHES_FIELD_NUMBER: _ClassVar[int]
     ttl: _duration_pb2.Duration
     lease_id: str
     owner: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    accepts_batches: bool
+    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease_id: _Optional[str] = ..., owner: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., accepts_batches: bool = ...) -> None: ...
 
 class CancelCall(_message.Message):
     __slots__ = ("call_id",)
@@ -80,7 +90,7 @@ class CloseSession(_message.Message):
     def __init__(self) -> None: ...
 
 class AttachResponse(_message.Message):
-    __slots__ = ("call_id", "opened", "acquired", "released", "renewed", "checked", "lease_renewed", "queued", "error", "grant_lost", "closed")
+    __slots__ = ("call_id", "opened", "acquired", "released", "renewed", "checked", "lease_renewed", "queued", "error", "grant_lost", "closed", "batch")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     OPENED_FIELD_NUMBER: _ClassVar[int]
     ACQUIRED_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +102,7 @@ class AttachResponse(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     GRANT_LOST_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     opened: SessionOpened
     acquired: _lock_service_pb2.AcquireLockResponse
@@ -103,15 +114,24 @@ class AttachResponse(_message.Message):
     error: _call_error_pb2.CallError
     grant_lost: GrantLost
     closed: SessionClosed
-    def __init__(self, call_id: _Optional[int] = ..., opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., acquired: _Optional[_Union[_lock_service_pb2.AcquireLockResponse, _Mapping]] = ..., released: _Optional[_Union[_lock_service_pb2.ReleaseLockResponse, _Mapping]] = ..., renewed: _Optional[_Union[_lock_service_pb2.RenewLockResponse, _Mapping]] = ..., checked: _Optional[_Union[_lock_service_pb2.CheckGrantResponse, _Mapping]] = ..., lease_renewed: _Optional[_Union[_lease_service_pb2.RenewLeaseResponse, _Mapping]] = ..., queued: _Optional[_Union[_lock_service_pb2.QueuePosition, _Mapping]] = ..., error: _Optional[_Union[_call_error_pb2.CallError, _Mapping]] = ..., grant_lost: _Optional[_Union[GrantLost, _Mapping]] = ..., closed: _Optional[_Union[SessionClosed, _Mapping]] = ...) -> None: ...
+    batch: AttachAnswers
+    def __init__(self, call_id: _Optional[int] = ..., opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., acquired: _Optional[_Union[_lock_service_pb2.AcquireLockResponse, _Mapping]] = ..., released: _Optional[_Union[_lock_service_pb2.ReleaseLockResponse, _Mapping]] = ..., renewed: _Optional[_Union[_lock_service_pb2.RenewLockResponse, _Mapping]] = ..., checked: _Optional[_Union[_lock_service_pb2.CheckGrantResponse, _Mapping]] = ..., lease_renewed: _Optional[_Union[_lease_service_pb2.RenewLeaseResponse, _Mapping]] = ..., queued: _Optional[_Union[_lock_service_pb2.QueuePosition, _Mapping]] = ..., error: _Optional[_Union[_call_error_pb2.CallError, _Mapping]] = ..., grant_lost: _Optional[_Union[GrantLost, _Mapping]] = ..., closed: _Optional[_Union[SessionClosed, _Mapping]] = ..., batch: _Optional[_Union[AttachAnswers, _Mapping]] = ...) -> None: ...
+
+class AttachAnswers(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[AttachResponse]
+    def __init__(self, answers: _Optional[_Iterable[_Union[AttachResponse, _Mapping]]] = ...) -> None: ...
 
 class SessionOpened(_message.Message):
-    __slots__ = ("lease", "resumed")
+    __slots__ = ("lease", "resumed", "accepts_batches")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_BATCHES_FIELD_NUMBER: _ClassVar[int]
     lease: _lease_service_pb2.Lease
     resumed: bool
-    def __init__(self, lease: _Optional[_Union[_lease_service_pb2.Lease, _Mapping]] = ..., resumed: bool = ...) -> None: ...
+    accepts_batches: bool
+    def __init__(self, lease: _Optional[_Union[_lease_service_pb2.Lease, _Mapping]] = ..., resumed: bool = ..., accepts_batches: bool = ...) -> None: ...
 
 class GrantLost(_message.Message):
     __slots__ = ("lock", "fencing_token", "cause")
