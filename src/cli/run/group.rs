@@ -14,7 +14,7 @@ use super::{SIGNALED, guardian};
 use crate::api::Reason;
 use crate::cli::error::CliError;
 
-/// The group. Dropping it ends its guardian, and nobody else.
+/// The group. Dropping it while the command runs has the guardian end it.
 #[derive(Debug)]
 pub struct Group {
     /// The guardian, and the group that it leads.
@@ -25,6 +25,8 @@ pub struct Group {
     pipe: ChildStdin,
     /// The command.
     child: Option<Pid>,
+    /// Whether the command has been started and not ended.
+    running: bool,
 }
 
 /// What has become of the command.
@@ -72,6 +74,7 @@ impl Group {
             guarded: true,
             pipe,
             child: None,
+            running: false,
         })
     }
 
@@ -86,6 +89,7 @@ impl Group {
         self.pipe.write_all(guardian::ARMED)?;
         command.process_group(self.leader.as_raw());
         self.child = Some(pid_of(&command.spawn()?));
+        self.running = true;
         Ok(())
     }
 
@@ -114,6 +118,7 @@ impl Group {
             if pid == self.leader {
                 self.guarded &= !ended;
             } else if Some(pid) == self.child {
+                self.running &= !ended;
                 let signal = status.terminating_signal();
                 return Some(
                     match (status.stopping_signal(), signal, status.exit_status()) {
@@ -161,7 +166,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.dismiss_guardian();
+        if !self.running {
+            self.dismiss_guardian();
+        }
     }
 }
 

@@ -165,7 +165,8 @@ impl<'a> Supervisor<'a> {
         match self.plan.on_lost {
             OnLost::Term => {
                 self.group.end(Signal::SIGTERM);
-                self.kill_at = Some(Instant::now() + self.plan.grace);
+                let kill_at = Instant::now() + self.plan.grace;
+                self.kill_at.get_or_insert(kill_at);
             }
             OnLost::Kill => self.kill(),
             OnLost::Ignore => self.group.signal(Signal::SIGCONT),

@@ -225,7 +225,7 @@ fn a_stopped_job_that_lost_its_lock_does_not_go_on() {
     let went_on = place.text("went-on");
     let script = format!(r#"sh -c 'printf "rea%s\n" dy; read line; echo > {went_on}'"#);
     server.terminal(&[
-        &format!(r"send holdfast run x --ttl 500ms -- {script}\n"),
+        &format!(r"send holdfast run x --ttl 500ms --grace 0s -- {script}\n"),
         "expect ready",
         r"send \x1a",
         "expect Stopped",
