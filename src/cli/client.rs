@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Response, Status};
 
 use super::error::{CliError, root_cause};
@@ -246,13 +246,21 @@ fn bad_addr(addr: &str) -> CliError {
 
 /// The endpoint with TLS, where the address asks for it.
 fn secured(endpoint: Endpoint, addr: &str, tls: &TlsArgs) -> Result<Endpoint, CliError> {
+    match tls_config(addr, tls)? {
+        Some(config) => endpoint
+            .tls_config(config)
+            .map_err(|error| CliError::new(Reason::Internal, root_cause(&error))),
+        None => Ok(endpoint),
+    }
+}
+
+/// How TLS is done, where the URL of the server asks for it.
+pub fn tls_config(addr: &str, tls: &TlsArgs) -> Result<Option<ClientTlsConfig>, CliError> {
     if addr.starts_with(HTTPS) {
-        return endpoint
-            .tls_config(tls.config()?)
-            .map_err(|error| CliError::new(Reason::Internal, root_cause(&error)));
+        return Ok(Some(tls.config()?));
     }
     match tls.given() {
-        None => Ok(endpoint),
+        None => Ok(None),
         // Whoever gives it means to be safe, and is not.
         Some(flag) => {
             let expected = format!("is of use only with an address that begins with {HTTPS}");
@@ -279,7 +287,7 @@ fn unreachable_server(addr: &str, cause: &str) -> CliError {
 }
 
 /// The URL of the server that `addr` names.
-fn base_url(addr: &str) -> Result<String, CliError> {
+pub fn base_url(addr: &str) -> Result<String, CliError> {
     let (scheme, authority) = [HTTP, HTTPS]
         .iter()
         .find_map(|scheme| Some((*scheme, addr.strip_prefix(scheme)?)))
@@ -298,32 +306,40 @@ fn base_url(addr: &str) -> Result<String, CliError> {
     Ok(format!("{scheme}{}:{port}", authority.host()))
 }
 
-/// The API token: what the command line says goes before what the environment says.
+/// The API token as a header.
 fn read_token(args: &ConnectArgs) -> Result<Token, CliError> {
-    let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let token = if let Some(token) = &args.token {
-        Some(token.clone())
-    } else if let Some(path) = &args.token_file {
-        Some(read_token_file(path)?)
-    } else if let Some(token) = from_env("HOLDFAST_TOKEN") {
-        Some(token.to_string_lossy().into_owned().into())
-    } else if let Some(path) = from_env("HOLDFAST_TOKEN_FILE") {
-        Some(read_token_file(Path::new(&path))?)
-    } else {
-        None
-    };
-    let Some(token) = token else {
+    let Some(token) = token(args)? else {
         return Ok(Token(None));
     };
-    let expected = || Invalid::new("token", "must be visible ASCII characters without spaces");
-    if !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(expected().into());
-    }
     let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
         .parse()
-        .map_err(|_| expected())?;
+        .map_err(|_| bad_token())?;
     header.set_sensitive(true);
     Ok(Token(Some(header)))
+}
+
+/// The API token: what the command line says goes before what the environment says.
+pub fn token(args: &ConnectArgs) -> Result<Option<SecretString>, CliError> {
+    let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let token = if let Some(token) = &args.token {
+        token.clone()
+    } else if let Some(path) = &args.token_file {
+        read_token_file(path)?
+    } else if let Some(token) = from_env("HOLDFAST_TOKEN") {
+        token.to_string_lossy().into_owned().into()
+    } else if let Some(path) = from_env("HOLDFAST_TOKEN_FILE") {
+        read_token_file(Path::new(&path))?
+    } else {
+        return Ok(None);
+    };
+    match token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(Some(token)),
+        false => Err(bad_token()),
+    }
+}
+
+fn bad_token() -> CliError {
+    Invalid::new("token", "must be visible ASCII characters without spaces").into()
 }
 
 fn read_token_file(path: &Path) -> Result<SecretString, CliError> {

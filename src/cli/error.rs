@@ -30,8 +30,14 @@ pub enum Exit {
     Output = 74,
     /// The lock could not be had, the ticket's turn did not come, or no item came, in time.
     NotAcquired = 75,
+    /// The lock was lost while the command of `holdfast run` ran.
+    Lost = 76,
     /// The API token is missing, unknown or not good for this.
     Denied = 77,
+    /// The command of `holdfast run` can't be run.
+    NotRunnable = 126,
+    /// The command of `holdfast run` can't be found.
+    NotFound = 127,
     /// Ended by Ctrl-C.
     Interrupted = 130,
     /// Ended by a request to terminate.
@@ -169,6 +175,35 @@ impl CliError {
             field: Some(error.field).filter(|field| !field.is_empty()),
             ..CliError::new(reason.copied().unwrap_or(Reason::Internal), error.message)
         }
+    }
+
+    /// What the Rust client says.
+    pub fn from_client(error: holdfast_client::Error) -> CliError {
+        use holdfast_client::Error as Failed;
+        let details = error.details();
+        let named = Reason::ALL.iter().find(|r| r.as_str() == details.reason);
+        let reason = named.copied().unwrap_or(match &error {
+            Failed::Held(_) => Reason::LockHeld,
+            Failed::WaitTimedOut(_) => Reason::WaitTimedOut,
+            Failed::Unavailable(_) => Reason::Unavailable,
+            Failed::Unauthenticated(_) => Reason::Unauthenticated,
+            Failed::PermissionDenied(_) => Reason::PermissionDenied,
+            Failed::Invalid { .. } => Reason::InvalidArgument,
+            _ => Reason::Internal,
+        });
+        let message = details.message.clone();
+        CliError {
+            field: match error {
+                Failed::Invalid { field, .. } => Some(field).filter(|field| !field.is_empty()),
+                _ => None,
+            },
+            ..CliError::new(reason, message)
+        }
+    }
+
+    /// With another exit code.
+    pub fn with_exit(self, exit: Exit) -> CliError {
+        CliError { exit, ..self }
     }
 
     /// When the call may be tried again; `None`: it would not help, or come after `until`.

@@ -142,8 +142,13 @@ pub fn metadata(pairs: &[String]) -> Result<BTreeMap<String, String>, CliError> 
 /// Who asks, for people to read: `user@host:pid`. The process is this one's parent, the script or
 /// shell that goes on holding when this one has ended.
 pub fn default_owner() -> String {
+    user_at_host(parent_id())
+}
+
+/// `user@host:pid`.
+pub fn user_at_host(pid: u32) -> String {
     let user = whoami::username().unwrap_or_else(|_| "unknown".to_owned());
     let host = whoami::hostname().unwrap_or_else(|_| "unknown".to_owned());
-    let owner = format!("{user}@{host}:{}", parent_id());
+    let owner = format!("{user}@{host}:{pid}");
     owner.chars().filter(|c| !c.is_control()).collect()
 }

@@ -16,6 +16,7 @@ mod listing;
 mod lock;
 mod output;
 mod queue;
+mod run;
 mod serve;
 mod signal;
 mod tls;
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(Box<serve::Serve>),
+    /// Run a command while holding a lock
+    Run(Box<run::RunArgs>),
     /// Take, keep, give back and look at locks
     Lock(lock::LockArgs),
     /// Tell what stands behind a lock: who holds it, who waits, and how its last holds ended
@@ -66,10 +69,23 @@ enum Command {
 }
 
 /// Reads this process's arguments and does what they say. What it returns is the exit code: 0, or 1
-/// after an error, which has then been told on stderr. Bad usage ends the process with 2.
+/// after an error, which has then been told on stderr. Bad usage is 2, and 64 for `run`, which has to
+/// be told apart from what the command that it runs ends with.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    if let Some(code) = run::guardian::main() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && is_run() => {
+            let _ = error.print();
+            return error::Exit::BadValue.into();
+        }
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
         Command::Serve(args) => args.run(),
+        Command::Run(args) => args.run(),
         Command::Lock(args) => client::execute(args.output(), args.run()),
         Command::Why(args) => client::execute(args.output(), args.run()),
         Command::Lease(args) => client::execute(args.output(), args.run()),
@@ -87,6 +103,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the arguments, which can't be read, are those of `run`.
+fn is_run() -> bool {
+    std::env::args_os().nth(1).is_some_and(|name| name == "run")
 }
 
 /// An error with those of its causes that it does not tell itself.

@@ -103,6 +103,11 @@ impl Progress {
         self.quiet
     }
 
+    /// Whether what is told is one line that changes.
+    pub fn is_live(&self) -> bool {
+        self.terminal
+    }
+
     /// Tells how things stand, unless that was the last that was told.
     pub fn show<T: Serialize + Display>(&mut self, news: &T) {
         if self.quiet {

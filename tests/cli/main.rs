@@ -5,6 +5,7 @@
 mod certificates;
 mod fifo;
 mod queue;
+mod run;
 mod tls;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

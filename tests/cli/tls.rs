@@ -207,3 +207,52 @@ fn a_server_with_one_of_the_two_files_does_not_start() {
         assert!(stderr(&ended).contains(told), "{}", stderr(&ended));
     }
 }
+
+#[test]
+fn a_command_runs_under_a_lock_of_a_server_with_tls() {
+    let place = Place::good();
+    let run = |flags: &[&str]| {
+        let mut run = command(&["run", "deploy"]);
+        run.env("HOLDFAST_ADDR", place.addr());
+        run.args(flags)
+            .args(["--", "sh", "-c", "exit 5"])
+            .output()
+            .unwrap()
+    };
+    let trusted = run(&["--ca", &place.file("ca.pem")]);
+    assert_eq!(trusted.status.code(), Some(5), "{}", stderr(&trusted));
+    let unknown = run(&[]);
+    assert_eq!(unknown.status.code(), Some(69), "{}", stderr(&unknown));
+    assert!(
+        stderr(&unknown).contains("certificate"),
+        "{}",
+        stderr(&unknown)
+    );
+}
+
+#[test]
+fn a_command_runs_with_the_certificate_that_a_server_asks_for() {
+    let (ca, clients) = (Ca::new("ours"), Ca::new("clients"));
+    let pair = ca.issue("localhost");
+    let place = Place::new(ca, &pair, Some(&clients));
+    let me = clients.issue("me");
+    let (cert, key) = (place.put("me.pem", &me.cert), place.put("me.key", &me.key));
+    let run = |flags: &[&str]| {
+        let mut run = command(&[
+            "run",
+            "deploy",
+            "--timeout",
+            "2s",
+            "--ca",
+            &place.file("ca.pem"),
+        ]);
+        run.env("HOLDFAST_ADDR", place.addr());
+        run.args(flags)
+            .args(["--", "sh", "-c", "exit 5"])
+            .output()
+            .unwrap()
+    };
+    let known = run(&["--cert", &cert, "--key", &key]);
+    assert_eq!(known.status.code(), Some(5), "{}", stderr(&known));
+    assert_eq!(run(&[]).status.code(), Some(69));
+}

@@ -8,6 +8,7 @@
 mod bad_grpc;
 mod bad_http;
 mod bad_webhooks;
+mod ci;
 mod connections;
 mod cycles;
 mod dialects;

@@ -14,14 +14,15 @@ const SERVE: &str = "cargo run --release -- ";
 /// The block that runs this test.
 const TEST: &str = "make test\n";
 
-struct Block {
-    language: String,
-    text: String,
-    line: usize,
+/// A fenced block of a text.
+pub struct Block {
+    pub language: String,
+    pub text: String,
+    pub line: usize,
 }
 
 /// The fenced blocks, those in lists too, without their indentation.
-fn blocks(markdown: &str) -> Vec<Block> {
+pub fn blocks(markdown: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<(Block, &str)> = None;
     for (number, line) in markdown.lines().enumerate() {

@@ -23,6 +23,7 @@ pub struct Builder {
     token: Option<String>,
     ca: Option<Vec<u8>>,
     identity: Option<Keys>,
+    tls: Option<ClientTlsConfig>,
     config: Settings,
 }
 
@@ -74,7 +75,11 @@ impl Config {
             let mut message = format!("{} can't be reached", self.endpoint.uri());
             let mut source: Option<&dyn std::error::Error> = Some(&error);
             while let Some(error) = source {
-                message.push_str(&format!(": {error}"));
+                let cause = format!(": {error}");
+                // Each layer names the same cause once more.
+                if !message.ends_with(&cause) {
+                    message.push_str(&cause);
+                }
                 source = error.source();
             }
             Error::unavailable(message)
@@ -104,6 +109,7 @@ impl Builder {
             token: None,
             ca: None,
             identity: None,
+            tls: None,
             config: Settings {
                 session_ttl: SESSION_TTL_DEFAULT,
                 call_timeout: CALL_TIMEOUT_DEFAULT,
@@ -139,6 +145,13 @@ impl Builder {
             certificate: certificate.into(),
             key: key.into(),
         });
+        self
+    }
+
+    /// All about TLS at once, instead of [`Builder::ca`] and [`Builder::client_certificate`]. For
+    /// `https`.
+    pub fn tls(mut self, tls: ClientTlsConfig) -> Builder {
+        self.tls = Some(tls);
         self
     }
 
@@ -227,9 +240,12 @@ impl Builder {
             .keep_alive_timeout(PING_INTERVAL)
             .tcp_nodelay(true);
         if endpoint.uri().scheme_str() == Some("https") {
-            let mut tls = match self.ca {
-                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-                None => ClientTlsConfig::new().with_native_roots(),
+            let mut tls = match (self.tls, self.ca) {
+                (Some(tls), _) => tls,
+                (None, Some(pem)) => {
+                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+                }
+                (None, None) => ClientTlsConfig::new().with_native_roots(),
             };
             if let Some(keys) = self.identity {
                 tls = tls.identity(Identity::from_pem(keys.certificate, keys.key));

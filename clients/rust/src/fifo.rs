@@ -244,6 +244,11 @@ impl Ticket {
         &self.id
     }
 
+    /// The FIFO's id.
+    pub fn fifo(&self) -> &str {
+        &self.fifo
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

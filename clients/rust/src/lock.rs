@@ -10,7 +10,9 @@ use crate::convert;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::lease::Lease;
+use crate::proto;
 use crate::proto::acquire_lock_request::Hold;
+use crate::proto::lock_service_client::LockServiceClient;
 use crate::proto::{AcquireLockRequest, LockMode};
 use crate::session::Acquire;
 
@@ -27,6 +29,7 @@ pub struct Lock {
     wait: Option<Duration>,
     owner: Option<String>,
     metadata: BTreeMap<String, String>,
+    release_delay: Option<Duration>,
 }
 
 /// What keeps a grant alive.
@@ -49,6 +52,7 @@ impl Lock {
             wait: None,
             owner: None,
             metadata: BTreeMap::new(),
+            release_delay: None,
         }
     }
 
@@ -115,6 +119,30 @@ impl Lock {
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Lock {
         self.metadata.insert(key.into(), value.into());
         self
+    }
+
+    /// Has the server hold the lock back for so long when the grant is lost, so that work under it can
+    /// be stopped before the next holder begins: at most 1 h. A release gives the lock on at once.
+    pub fn release_delay(mut self, delay: Duration) -> Lock {
+        self.release_delay = Some(delay);
+        self
+    }
+
+    /// Reads the lock: who holds it since when, and how many wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] where the name can't be one.
+    pub async fn get(&self) -> Result<proto::Lock> {
+        let shared = self.client.shared();
+        let answer = shared
+            .call(Duration::ZERO, |channel| {
+                let lock = self.name.clone();
+                let request = shared.config.request(proto::GetLockRequest { lock });
+                async move { LockServiceClient::new(channel).get_lock(request).await }
+            })
+            .await?;
+        answer.lock.ok_or_else(Error::misfit)
     }
 
     /// Takes the lock, standing in line for it. Dropping the future leaves the line, and gives back a
@@ -207,6 +235,7 @@ impl Lock {
             },
             owner: owner.clone(),
             metadata: self.metadata.clone(),
+            release_delay: self.release_delay.map(convert::span),
             ..AcquireLockRequest::default()
         };
         let lease = match &self.hold {

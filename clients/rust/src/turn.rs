@@ -130,9 +130,10 @@ impl Turn {
         done
     }
 
-    /// Runs `work`, extending the turn meanwhile.
-    pub(crate) async fn run<T>(&self, work: impl AsyncFnOnce(&Turn) -> T) -> Result<T> {
-        let renewing = async {
+    /// Extends the turn in time, again and again, while this is awaited. It ends when the turn is
+    /// lost: with how.
+    pub async fn keep(&self) -> Error {
+        let extending = async {
             loop {
                 let times = self.times();
                 if times.good_until.is_none() {
@@ -148,8 +149,16 @@ impl Turn {
         };
         tokio::select! {
             biased;
-            () = self.lost() => Err(Error::lost("the turn lapsed and its work was stopped")),
-            error = renewing => Err(error),
+            () = self.lost() => Error::lost("the turn lapsed"),
+            error = extending => error,
+        }
+    }
+
+    /// Runs `work`, extending the turn meanwhile.
+    pub(crate) async fn run<T>(&self, work: impl AsyncFnOnce(&Turn) -> T) -> Result<T> {
+        tokio::select! {
+            biased;
+            error = self.keep() => Err(error),
             done = work(self) => Ok(done),
         }
     }

@@ -241,3 +241,28 @@ async fn a_token_is_asked_for_and_sent() {
     let refused = stranger.value("x").get().await;
     assert!(matches!(refused, Err(Error::Unauthenticated(_))));
 }
+
+#[tokio::test]
+async fn a_lock_tells_who_holds_it_and_how_many_wait() {
+    let server = Server::start();
+    let client = server.client().await;
+    let lock = client
+        .lock("x")
+        .owner("me")
+        .release_delay(Duration::from_secs(1));
+    assert_eq!(lock.get().await.unwrap().holder_count, 0);
+    let grant = lock.acquire().await.unwrap();
+    let read = lock.get().await.unwrap();
+    assert_eq!((read.holder_count, read.waiter_count), (1, 0));
+    let holder = &read.holders[0];
+    assert_eq!(
+        (holder.owner.as_str(), holder.fencing_token),
+        ("me", grant.fencing_token())
+    );
+    // A release gives the lock on at once, whatever the delay.
+    grant.release().await.unwrap();
+    let next = lock.try_acquire().await.unwrap();
+    assert!(next.is_some());
+    let refused = client.lock("").get().await;
+    assert!(matches!(refused, Err(Error::Invalid { field, .. }) if field == "lock"));
+}
