@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import holdfast
@@ -15,6 +15,7 @@ from holdfast import aio
 
 Command = dict[str, Any]
 Outcome = dict[str, Any]
+CarryOut = Callable[[int, Command], Coroutine[Any, Any, Outcome]]
 
 KINDS: list[tuple[type[BaseException], str]] = [
     (asyncio.CancelledError, "cancelled"),
@@ -45,34 +46,39 @@ def say(number: int, event: str, **more: Any) -> None:
     sys.stdout.flush()
 
 
+def tell(number: int, task: asyncio.Task[Outcome]) -> None:
+    """Tell the outcome of a command."""
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if error is None:
+        say(number, "done", **task.result())
+        return
+    kind = next((kind for each, kind in KINDS if isinstance(error, each)), "other")
+    say(number, "failed", kind=kind, message=f"{type(error).__name__}: {error}")
+
+
 class Agent:
     """One client, and what it has got by the numbers of the commands that got it."""
 
     def __init__(self) -> None:
         self.client: aio.Client | None = None
-        self.running: dict[int, asyncio.Task[None]] = {}
+        self.running: dict[int, asyncio.Task[Outcome]] = {}
         self.got: dict[int, Any] = {}
         self.ends: dict[int, asyncio.Event] = {}
 
     def begin(self, command: Command) -> None:
         number = command["id"]
         if command["do"] == "cancel":
-            self.running[command["of"]].cancel()
+            # It has begun by then: what was not begun can't be given up.
+            asyncio.get_running_loop().call_soon(self.running[command["of"]].cancel)
             say(number, "done")
         elif command["do"] == "end":
             self.ends[command["of"]].set()
             say(number, "done")
         else:
+            carry_out: CarryOut = getattr(self, command["do"])
             self.ends[number] = asyncio.Event()
-            self.running[number] = asyncio.create_task(self.run(number, command))
-
-    async def run(self, number: int, command: Command) -> None:
-        carry_out: Callable[[int, Command], Awaitable[Outcome]] = getattr(self, command["do"])
-        try:
-            say(number, "done", **await carry_out(number, command))
-        except BaseException as error:
-            kind = next((kind for each, kind in KINDS if isinstance(error, each)), "other")
-            say(number, "failed", kind=kind, message=f"{type(error).__name__}: {error}")
+            self.running[number] = task = asyncio.create_task(carry_out(number, command))
+            task.add_done_callback(lambda task: tell(number, task))
 
     @property
     def open(self) -> aio.Client:

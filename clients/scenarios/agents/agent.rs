@@ -24,6 +24,13 @@ struct Failure {
 }
 
 impl Failure {
+    fn cancelled() -> Failure {
+        Failure {
+            kind: "cancelled",
+            message: String::new(),
+        }
+    }
+
     fn misuse(message: impl Into<String>) -> Failure {
         Failure {
             kind: "misuse",
@@ -125,7 +132,7 @@ struct State {
     client: Option<Client>,
     /// By the numbers of the commands that got it.
     got: HashMap<u64, Got>,
-    running: HashMap<u64, AbortHandle>,
+    cancels: HashMap<u64, Arc<Notify>>,
     ends: HashMap<u64, Arc<Notify>>,
 }
 
@@ -142,8 +149,8 @@ impl Agent {
         let mut state = self.state();
         match command.text("do")? {
             "cancel" => {
-                if let Some(task) = state.running.get(&command.number("of")?) {
-                    task.abort();
+                if let Some(cancel) = state.cancels.get(&command.number("of")?) {
+                    cancel.notify_one();
                 }
                 say(number, "done", json!({}));
             }
@@ -154,21 +161,22 @@ impl Agent {
                 say(number, "done", json!({}));
             }
             _ => {
-                let end = Arc::new(Notify::new());
+                let (cancel, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+                state.cancels.insert(number, Arc::clone(&cancel));
                 state.ends.insert(number, Arc::clone(&end));
                 let agent = self.clone();
-                let task = tokio::spawn(async move {
-                    match agent.carry_out(number, &command, &end).await {
+                tokio::spawn(async move {
+                    let outcome = tokio::select! {
+                        // It has begun when it is dropped.
+                        biased;
+                        outcome = agent.carry_out(number, &command, &end) => outcome,
+                        () = cancel.notified() => Err(Failure::cancelled()),
+                    };
+                    match outcome {
                         Ok(more) => say(number, "done", more),
                         Err(Failure { kind, message }) => {
                             say(number, "failed", json!({"kind": kind, "message": message}));
                         }
-                    }
-                });
-                state.running.insert(number, task.abort_handle());
-                tokio::spawn(async move {
-                    if task.await.is_err_and(|error| error.is_cancelled()) {
-                        say(number, "failed", json!({"kind": "cancelled"}));
                     }
                 });
             }

@@ -18,6 +18,7 @@ class Proxy:
         self._healed.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted = 0
         self.address = ""
         self.swallowed = 0
         """How many bytes of answers were lost."""
@@ -54,12 +55,17 @@ class Proxy:
             writer.close()
         self._writers.clear()
 
+    async def is_wanted(self) -> bool:
+        """Return whether anybody has connected."""
+        return self._accepted > 0
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted += 1
         if not self._up:
             await self._healed.wait()
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
         self._writers |= {writer, back}
