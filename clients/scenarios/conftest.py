@@ -2,8 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -81,22 +80,6 @@ async def stage(server: Server, tally: Tally) -> AsyncIterator[Stage]:
     stage = Stage(server, tally, f"scenario {next(numbers)}")
     yield stage
     await stage.end()
-
-
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers with options of their own."""
-    servers: list[Server] = []
-
-    def start(*options: str) -> Server:
-        directory = tmp_path / f"server {len(servers)}"
-        directory.mkdir()
-        servers.append(Server(directory, *options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.kill()
 
 
 @pytest.fixture(params=LANGUAGES)

@@ -5,9 +5,12 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +34,10 @@ class Server:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def tls_address(self) -> str:
+        return f"https://localhost:{self.port}"
 
     def start(self) -> None:
         """Start it, on the port and with the state that it had before."""
@@ -78,6 +85,21 @@ class Server:
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def settle_tokens(self, identity: dict[str, str]) -> None:
+        """Wait until it refuses callers without an API token, over TLS."""
+        trust = ssl.create_default_context(cafile=identity["ca"])
+        trust.load_cert_chain(identity["cert"], identity["key"])
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            url = f"{self.tls_address}/api/v1/locks/x"
+            try:
+                urllib.request.urlopen(url, timeout=10, context=trust).close()
+            except urllib.error.HTTPError as error:
+                if error.code == HTTPStatus.UNAUTHORIZED:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("not in time: it asks for tokens")
 
     # What it says over REST: what is true, whatever the clients believe.
 
