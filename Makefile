@@ -14,6 +14,7 @@ test: tools ## Runs all tests; installs what they need first
 	HOLDFAST_SERVER=$(CURDIR)/target/debug/holdfast cargo test --workspace --all-features --no-fail-fast
 	clients/python/test
 	clients/go/test
+	clients/scenarios/test
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,10 +21,11 @@ tally_of_run = Tally()
 class Stage:
     """Agents and proxies around a server, all of which end with the scenario."""
 
-    def __init__(self, server: Server, tally: Tally, name: str) -> None:
+    def __init__(self, server: Server, tally: Tally, name: str, barrier: asyncio.Barrier) -> None:
         self.server = server
         self.tally = tally
         self.name = name
+        self._barrier = barrier
         self._agents: list[Agent] = []
         self._proxies: list[Proxy] = []
 
@@ -52,6 +53,16 @@ class Stage:
         self._proxies.append(proxy)
         return proxy
 
+    async def once(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do something to what all languages share, when the scenarios of all have come to it."""
+        if await self._barrier.wait() == 0:
+            await act()
+        await self._barrier.wait()
+
+    async def give_up(self) -> None:
+        """Have nobody wait for this one at a `once`."""
+        await self._barrier.abort()
+
     async def end(self) -> None:
         await asyncio.gather(*(agent.kill() for agent in self._agents))
         for proxy in self._proxies:
@@ -76,21 +87,43 @@ numbers = itertools.count(1)
 
 @pytest_asyncio.fixture
 async def stage(server: Server, tally: Tally) -> AsyncIterator[Stage]:
+    """The stage of a scenario in which all languages meet."""
     # Names of its own keep a scenario apart from those before it.
-    stage = Stage(server, tally, f"scenario {next(numbers)}")
+    stage = Stage(server, tally, f"scenario {next(numbers)}", asyncio.Barrier(1))
     yield stage
     await stage.end()
+    server.revive()
 
 
-@pytest.fixture(params=LANGUAGES)
-def language(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest_asyncio.fixture
+async def stages(
+    server: Server, tally: Tally, languages: tuple[str, ...]
+) -> AsyncIterator[dict[str, Stage]]:
+    """The stages of a scenario that is played with each language, side by side."""
+    barrier = asyncio.Barrier(len(languages))
+    number = next(numbers)
+    stages = {
+        language: Stage(server, tally, f"scenario {number} {language}", barrier)
+        for language in languages
+    }
+    yield stages
+    await asyncio.gather(*(stage.end() for stage in stages.values()))
+    server.revive()
 
 
-@pytest.fixture
-def other(language: str) -> str:
-    """The language of whoever comes next: each follows each other one somewhere."""
-    return LANGUAGES[(LANGUAGES.index(language) + 1) % len(LANGUAGES)]
+@pytest.fixture(scope="session")
+def languages(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    chosen = request.config.getoption("--language")
+    return tuple(chosen or LANGUAGES)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--language",
+        action="append",
+        choices=LANGUAGES,
+        help="play with this client only; may be repeated",
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

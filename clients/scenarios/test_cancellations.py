@@ -5,6 +5,7 @@ import random
 
 from conftest import Stage
 from stage.agent import Agent, Command
+from stage.each import each_language
 from stage.server import eventually
 
 TTL = 60.0
@@ -28,6 +29,7 @@ async def holds_again(agent: Agent, lock: str) -> None:
     await agent.ask("release", of=acquire.number)
 
 
+@each_language
 async def test_cancellations_before_there_is_a_connection(stage: Stage, language: str) -> None:
     proxy = await stage.proxy()
     agent = await stage.idle(language)
@@ -57,6 +59,7 @@ async def test_cancellations_before_there_is_a_connection(stage: Stage, language
     assert (await agent.ask("pop", queue=stage.name))["value"] == "item"
 
 
+@each_language
 async def test_cancellations_in_line(stage: Stage, language: str, other: str) -> None:
     holder, agent = await stage.agents([other, language], ttl=TTL)
     await holder.ask("create_fifo", fifo=stage.name, accept=TTL, done=TTL)
@@ -90,6 +93,7 @@ async def test_cancellations_in_line(stage: Stage, language: str, other: str) ->
     assert (await agent.ask("pop", queue=stage.name))["value"] == "item"
 
 
+@each_language
 async def test_cancellations_that_race_with_the_grant(
     stage: Stage, language: str, other: str
 ) -> None:
@@ -118,6 +122,7 @@ async def test_cancellations_that_race_with_the_grant(
     stage.tally.need(RACES, "cancellations racing with a grant", language)
 
 
+@each_language
 async def test_cancellations_that_race_with_the_turn(stage: Stage, language: str) -> None:
     agent = await stage.agent(language, ttl=TTL)
 
@@ -136,6 +141,7 @@ async def test_cancellations_that_race_with_the_turn(stage: Stage, language: str
     stage.tally.need(RACES, "cancellations racing with a turn", language)
 
 
+@each_language
 async def test_cancellations_that_race_with_an_item(
     stage: Stage, language: str, other: str
 ) -> None:
@@ -163,6 +169,7 @@ async def test_cancellations_that_race_with_an_item(
     stage.tally.need(RACES, "cancellations racing with an item", language)
 
 
+@each_language
 async def test_cancellations_of_a_release(stage: Stage, language: str, other: str) -> None:
     proxy = await stage.proxy()
     agent, near = await asyncio.gather(

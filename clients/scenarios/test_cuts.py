@@ -4,6 +4,7 @@ import asyncio
 
 from conftest import Stage
 from stage.agent import now
+from stage.each import each_language
 
 TTL = 3.0
 LATE = (False, True)
@@ -11,6 +12,7 @@ LATE = (False, True)
 SECOND = 1_000_000_000
 
 
+@each_language
 async def test_cuts_within_the_ttl_cost_nothing(stage: Stage, language: str, other: str) -> None:
     proxy = await stage.proxy()
     agent, waiter = await asyncio.gather(
@@ -34,6 +36,7 @@ async def test_cuts_within_the_ttl_cost_nothing(stage: Stage, language: str, oth
     stage.tally.need(len(LATE), "cuts within the TTL", language)
 
 
+@each_language
 async def test_cuts_within_the_ttl_keep_a_place_in_line(
     stage: Stage, language: str, other: str
 ) -> None:
@@ -62,6 +65,7 @@ async def test_cuts_within_the_ttl_keep_a_place_in_line(
     stage.tally.add("grants while cut off", language)
 
 
+@each_language
 async def test_cuts_beyond_the_ttl_are_told_in_time(
     stage: Stage, language: str, other: str
 ) -> None:
@@ -99,6 +103,7 @@ async def test_cuts_beyond_the_ttl_are_told_in_time(
     stage.tally.need(len(LATE), "cuts beyond the TTL", language)
 
 
+@each_language
 async def test_cuts_lose_no_turn_and_no_item(stage: Stage, language: str, other: str) -> None:
     proxy = await stage.proxy()
     agent, near = await asyncio.gather(

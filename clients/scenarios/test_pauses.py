@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from conftest import Stage
 from stage.agent import LANGUAGES, Agent, Command, Event
+from stage.each import each_language
 
 PAUSES = int(os.environ.get("HOLDFAST_PAUSES", "20"))
 """How many pauses of each kind there are for each language."""
-SIDE_BY_SIDE = 10
+SIDE_BY_SIDE = max(5, PAUSES // 10)
 """How many holders of a language there are at a time."""
 TTL = 1.0
 """The TTL of the holders, in seconds."""
@@ -71,6 +72,7 @@ async def crowd(stage: Stage, language: str, address: str | None = None) -> list
     return await stage.agents([language] * number, address=address, ttl=TTL)
 
 
+@each_language
 async def test_pauses_past_the_ttl_of_processes(stage: Stage, language: str) -> None:
     waiters = await stage.agents([*LANGUAGES])
     holders = await crowd(stage, language)
@@ -92,6 +94,7 @@ async def test_pauses_past_the_ttl_of_processes(stage: Stage, language: str) -> 
     stage.tally.need(PAUSES, what, language)
 
 
+@each_language
 async def test_pauses_within_the_ttl_cost_nothing(stage: Stage, language: str) -> None:
     ttl = 3.0
     agents = await stage.agents([language] * 3, ttl=ttl)
@@ -114,6 +117,7 @@ async def test_pauses_within_the_ttl_cost_nothing(stage: Stage, language: str) -
     stage.tally.need(len(agents), "pauses within the TTL", language)
 
 
+@each_language
 async def test_pauses_of_the_network_are_told_before_the_next_grant(
     stage: Stage, language: str
 ) -> None:
@@ -136,6 +140,7 @@ async def test_pauses_of_the_network_are_told_before_the_next_grant(
     stage.tally.need(PAUSES, what, language)
 
 
+@each_language
 async def test_pauses_of_the_server_are_told_within_the_ttl(stage: Stage, language: str) -> None:
     waiters = await stage.agents([*LANGUAGES], ttl=30)
     holders = await crowd(stage, language)
@@ -146,10 +151,8 @@ async def test_pauses_of_the_server_are_told_within_the_ttl(stage: Stage, langua
             for place, holder in enumerate(holders)
         )
     )
-    await stage.server.pause()
-    try:
-        await asyncio.gather(*(each.held.event("lost") for each in pairs))
-    finally:
-        stage.server.resume()
+    await stage.once(stage.server.pause)
+    await asyncio.gather(*(each.held.event("lost") for each in pairs))
+    await stage.once(stage.server.resume)
     await asyncio.gather(*(each.judge(stage, what, told_before=True) for each in pairs))
     stage.tally.need(len(holders), what, language)

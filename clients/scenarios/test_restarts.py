@@ -6,6 +6,7 @@ import pytest
 
 from conftest import Stage
 from stage.agent import Agent
+from stage.each import each_language
 
 KILLS = 2
 """How often it is killed while something goes on."""
@@ -17,6 +18,7 @@ async def a_turn(stage: Stage, agent: Agent) -> None:
     await agent.ask("create_fifo", fifo=stage.name, accept=60, done=60)
 
 
+@each_language
 async def test_restarts_cost_no_hold(stage: Stage, language: str) -> None:
     agent = await stage.agent(language, ttl=TTL)
     await a_turn(stage, agent)
@@ -28,7 +30,7 @@ async def test_restarts_cost_no_hold(stage: Stage, language: str) -> None:
     taken = agent.tell("take", queue=stage.name, wait=10, ack=60)
     await taken.done()
     for _ in range(KILLS):
-        await stage.server.restart()
+        await stage.once(stage.server.restart)
         assert await stage.server.tokens(stage.name) == [token]
         stage.tally.add("kills of the server, something held", language)
     again = agent.tell("acquire", lock=stage.name, wait=0)
@@ -46,6 +48,7 @@ async def test_restarts_cost_no_hold(stage: Stage, language: str) -> None:
     stage.tally.need(KILLS, "kills of the server, something held", language)
 
 
+@each_language
 async def test_restarts_keep_places_in_line(stage: Stage, language: str, other: str) -> None:
     agents = await stage.agents([other, language, other, language], ttl=TTL)
     await a_turn(stage, agents[0])
@@ -60,7 +63,7 @@ async def test_restarts_keep_places_in_line(stage: Stage, language: str, other: 
     pop = agents[1].tell("pop", queue=stage.name)
 
     for _ in range(KILLS):
-        await stage.server.restart()
+        await stage.once(stage.server.restart)
         await stage.server.settles(stage.name, 1, len(agents) - 1)
         await stage.server.fifo_settles(stage.name, 1, len(agents) - 1)
         stage.tally.add("kills of the server, somebody waiting", language)
@@ -81,6 +84,7 @@ async def test_restarts_keep_places_in_line(stage: Stage, language: str, other: 
 
 
 @pytest.mark.parametrize("dies", ["server", "connection"])
+@each_language
 async def test_restarts_between_commit_and_reply(stage: Stage, language: str, dies: str) -> None:
     """All that changes something is carried out once, though its answer is lost."""
     proxy = await stage.proxy()
@@ -126,7 +130,7 @@ async def test_restarts_between_commit_and_reply(stage: Stage, language: str, di
     assert not [each for each in commands if each.has("done", "failed")]
     assert proxy.swallowed
     if dies == "server":
-        await server.restart()
+        await stage.once(server.restart)
     proxy.heal()
 
     assert (await acquire.done())["token"] == token
@@ -162,6 +166,7 @@ async def test_restarts_between_commit_and_reply(stage: Stage, language: str, di
     stage.tally.need(8, "answers lost after the commit", language)
 
 
+@each_language
 async def test_restarts_in_the_middle_of_changes_lose_none(stage: Stage, language: str) -> None:
     proxy = await stage.proxy()
     agents = [await stage.agent(language, proxy.address, ttl=TTL) for _ in range(2)]

@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Stage
 from stage.agent import Failed
+from stage.each import each_language
 from stage.server import Server
 
 
@@ -123,6 +124,7 @@ async def refused(stage: Stage, language: str, address: str, **options: Any) -> 
     return failed.value.kind
 
 
+@each_language
 async def test_tls_with_a_ca_of_ones_own(stage: Stage, site: Site, language: str) -> None:
     address = site.plain.tls_address
     await works(stage, language, site.plain, ca=site.ca)
@@ -136,6 +138,7 @@ async def test_tls_with_a_ca_of_ones_own(stage: Stage, site: Site, language: str
     assert [*kinds] == ["unavailable"] * 4
 
 
+@each_language
 async def test_tls_with_certificates_of_clients(stage: Stage, site: Site, language: str) -> None:
     address = site.mutual.tls_address
     await works(stage, language, site.mutual, **site.own)
@@ -146,6 +149,7 @@ async def test_tls_with_certificates_of_clients(stage: Stage, site: Site, langua
     assert [*kinds] == ["unavailable"] * 2
 
 
+@each_language
 async def test_tls_with_tokens_on_top(stage: Stage, site: Site, language: str) -> None:
     address = site.tokens.tls_address
     await works(stage, language, site.tokens, token=site.token, **site.own)

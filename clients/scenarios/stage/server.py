@@ -73,6 +73,12 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def revive(self) -> None:
+        """Have it serve again, whatever a scenario that failed has left it in."""
+        self._process.send_signal(signal.SIGCONT)
+        if self._process.poll() is not None:
+            self.start()
+
     async def restart(self) -> None:
         """Kill it and start it again."""
         self.kill()
@@ -83,7 +89,7 @@ class Server:
         self._process.send_signal(signal.SIGSTOP)
         await asyncio.to_thread(os.waitid, os.P_PID, self._process.pid, os.WSTOPPED)
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def settle_tokens(self, identity: dict[str, str]) -> None:
