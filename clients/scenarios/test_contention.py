@@ -4,10 +4,12 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from conftest import Stage
 from stage import judge
 from stage.agent import LANGUAGES, Agent, Command, Gone
+from stage.tally import Tally
 
 OF_EACH = 2
 """How many processes of each language."""
@@ -17,56 +19,134 @@ KILLS = 6
 """How many of them are killed, and replaced, in the middle."""
 KILL_EVERY = 15
 """After how many holds the next one is killed."""
-TTL = 1.5
-"""Seconds after which what a killed one held goes on."""
+SERVER_KILLS = 3
+"""How often the server is killed in the middle."""
+SERVER_KILL_EVERY = 30
+"""After how many holds it is killed."""
+
+
+@dataclass
+class Happened:
+    """What a crowd has done."""
+
+    holds: list[judge.Hold] = field(default_factory=list)
+    turns: list[judge.Turn] = field(default_factory=list)
+    turn_holds: list[judge.Hold] = field(default_factory=list)
+    pushed: list[str] = field(default_factory=list)
+    got: list[str] = field(default_factory=list)
+
+    def judge(self, kills: int = 0) -> None:
+        """Say whether it was right, where so many died in the middle of something."""
+        judge.never_overlap(self.holds)
+        judge.tokens_rise(self.holds)
+        judge.never_overlap(self.turn_holds)
+        judge.first_come_first_served(self.turns)
+        # A push that died with its agent may have been carried out, and so may a pop.
+        unsure = set(self.got) - set(self.pushed)
+        assert len(unsure) <= kills, f"were never pushed: {unsure}"
+        judge.each_once([*self.pushed, *unsure], self.got, lost_max=kills)
+
+    def count(self, tally: Tally, what: str, kills: int) -> None:
+        """Count it, and fail where it was too little."""
+        whole = OF_EACH * len(LANGUAGES) * ROUNDS - 3 * kills
+        for noun, done in (("holds", self.holds), ("turns", self.turns), ("items", self.got)):
+            tally.add(f"{noun} {what}", number=len(done))
+            tally.need(whole, f"{noun} {what}")
 
 
 class Crowd:
     """Agents of all languages, some of which are killed; another takes the place."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, ttl: float, kills: int = 0) -> None:
         self.stage = stage
+        self.happened = Happened()
         self.agents: list[Agent] = []
-        self.victims = [*LANGUAGES] * (KILLS // len(LANGUAGES))
-        """Whose turn it is to be killed, by language."""
+        self._ttl = ttl
+        self._kills = kills
+        # Whose turn it is to be killed, by language.
+        self._victims = [*LANGUAGES] * (kills // len(LANGUAGES))
 
-    async def gather(self) -> None:
+    async def contend(self, address: str | None = None, *, accept: float, done: float) -> None:
+        """Have all of them at the same lock, FIFO and queue, until all have had their rounds."""
         languages = [*LANGUAGES] * OF_EACH
-        self.agents = await self.stage.agents(languages, ttl=TTL)
+        self.agents = await self.stage.agents(languages, address=address, ttl=self._ttl)
+        await self.agents[0].ask("create_fifo", fifo=self.stage.name, accept=accept, done=done)
+        work = (self._locks, self._fifos, self._queues)
+        places = range(len(self.agents))
+        await asyncio.gather(*(part(place) for place in places for part in work))
 
-    async def rounds(self, place: int) -> AsyncIterator[Agent]:
+    async def drain(self) -> None:
+        """Take what is left, also what comes again because its consumer died."""
+        agent = await self.stage.agent("python")
+        while True:
+            state = await self.stage.server.queue(self.stage.name)
+            if not state["ready_count"] and not state["delivered_count"]:
+                return
+            value = (await agent.ask("pop", queue=self.stage.name, wait=1))["value"]
+            if value is not None:
+                self.happened.got.append(value)
+
+    async def _rounds(self, place: int) -> AsyncIterator[Agent]:
         """Go on with whoever has the place, until it has been so many rounds."""
         for _ in range(ROUNDS):
             while self.agents[place].has_gone:
                 await asyncio.sleep(0.01)
             yield self.agents[place]
 
-    def is_victim(self, agent: Agent, holds: int) -> bool:
+    def _is_victim(self, agent: Agent) -> bool:
         """Return whether this holder is to be killed: holders of each language are, in turn."""
-        killed = KILLS - len(self.victims)
-        return self.victims[:1] == [agent.language] and holds >= KILL_EVERY * (killed + 1)
+        killed = self._kills - len(self._victims)
+        enough = len(self.happened.holds) >= KILL_EVERY * (killed + 1)
+        return enough and self._victims[:1] == [agent.language]
 
-    async def kill(self, killed: Agent) -> int:
+    async def _kill(self, killed: Agent) -> int:
         """Kill it at this moment, and put another in its place."""
-        language = self.victims.pop(0)
+        language = self._victims.pop(0)
         self.stage.tally.add("killed as holders, in contention", language)
         at = await killed.kill()
         place = self.agents.index(killed)
-        self.agents[place] = await self.stage.agent(language, ttl=TTL)
+        self.agents[place] = await self.stage.agent(language, ttl=self._ttl)
         return at
 
+    async def _locks(self, place: int) -> None:
+        async for agent in self._rounds(place):
+            acquire = agent.tell("acquire", lock=self.stage.name)
+            with suppress(Gone):
+                got = await acquire.done()
+                await asyncio.sleep(random.uniform(0, 0.004))
+                if self._is_victim(agent):
+                    gave = await self._kill(agent)
+                else:
+                    gave = await given(agent.tell("release", of=acquire.number), got["took"])
+                hold = judge.Hold(agent.name, got["took"], gave, got["token"])
+                self.happened.holds.append(hold)
 
-async def lock_rounds(crowd: Crowd, place: int, holds: list[judge.Hold]) -> None:
-    async for agent in crowd.rounds(place):
-        acquire = agent.tell("acquire", lock=crowd.stage.name)
-        with suppress(Gone):
-            got = await acquire.done()
-            await asyncio.sleep(random.uniform(0, 0.004))
-            if crowd.is_victim(agent, len(holds)):
-                gave = await crowd.kill(agent)
-            else:
-                gave = await given(agent.tell("release", of=acquire.number), got["took"])
-            holds.append(judge.Hold(agent.name, got["took"], gave, got["token"]))
+    async def _fifos(self, place: int) -> None:
+        async for agent in self._rounds(place):
+            ticket = agent.tell("ticket", fifo=self.stage.name)
+            with suppress(Gone):
+                made = await ticket.done()
+                took = (await agent.ask("wait", of=ticket.number))["took"]
+                gave = await given(agent.tell("complete", of=ticket.number), took)
+                self.happened.turn_holds.append(judge.Hold(agent.name, took, gave))
+                turn = judge.Turn(agent.name, made["asked"], made["at"], took)
+                self.happened.turns.append(turn)
+
+    async def _queues(self, place: int) -> None:
+        queue, number = self.stage.name, 0
+        async for agent in self._rounds(place):
+            number += 1
+            with suppress(Gone):
+                item = f"{place}/{number}"
+                await agent.ask("push", queue=queue, value=item)
+                self.happened.pushed.append(item)
+                if number % 2:
+                    value = (await agent.ask("pop", queue=queue))["value"]
+                else:
+                    take = agent.tell("take", queue=queue, wait=20, ack=2)
+                    value = (await take.done())["value"]
+                    await agent.ask("acknowledge", of=take.number)
+                self.happened.got.append(value)
 
 
 async def given(giving: Command, took: int) -> int:
@@ -76,94 +156,51 @@ async def given(giving: Command, took: int) -> int:
     return took
 
 
-async def fifo_rounds(
-    crowd: Crowd, place: int, turns: list[judge.Turn], holds: list[judge.Hold]
-) -> None:
-    async for agent in crowd.rounds(place):
-        ticket = agent.tell("ticket", fifo=crowd.stage.name)
-        with suppress(Gone):
-            made = await ticket.done()
-            took = (await agent.ask("wait", of=ticket.number))["took"]
-            gave = await given(agent.tell("complete", of=ticket.number), took)
-            holds.append(judge.Hold(agent.name, took, gave))
-            turns.append(judge.Turn(agent.name, made["asked"], made["at"], took))
-
-
-async def queue_rounds(crowd: Crowd, place: int, pushed: list[str], got: list[str]) -> None:
-    queue = crowd.stage.name
-    number = 0
-    async for agent in crowd.rounds(place):
-        number += 1
-        item = f"{place}/{number}"
-        try:
-            # Pushed for sure: where it died in the middle, another pushes it under another name.
-            await agent.ask("push", queue=queue, value=item)
-            pushed.append(item)
-            if number % 2:
-                value = (await agent.ask("pop", queue=queue))["value"]
-            else:
-                take = agent.tell("take", queue=queue, wait=20, ack=2)
-                value = (await take.done())["value"]
-                await agent.ask("acknowledge", of=take.number)
-            got.append(value)
-        except Gone:
-            continue
-
-
-async def test_contention_of_processes_of_all_languages(stage: Stage) -> None:
-    crowd = Crowd(stage)
-    await crowd.gather()
-    await crowd.agents[0].ask("create_fifo", fifo=stage.name, accept=1, done=2)
-    holds: list[judge.Hold] = []
-    turns: list[judge.Turn] = []
-    turn_holds: list[judge.Hold] = []
-    pushed: list[str] = []
-    got: list[str] = []
-    work = [
-        part
-        for place in range(len(crowd.agents))
-        for part in (
-            lock_rounds(crowd, place, holds),
-            fifo_rounds(crowd, place, turns, turn_holds),
-            queue_rounds(crowd, place, pushed, got),
-        )
-    ]
-    await asyncio.gather(*work)
-    await drain(stage, got)
-
-    judge.never_overlap(holds)
-    judge.tokens_rise(holds)
-    judge.never_overlap(turn_holds)
-    judge.first_come_first_served(turns)
-    # A push or a pop that died with its agent may have been carried out.
-    judge.each_once(pushed + unsure(pushed, got), got, lost_max=KILLS)
-
-    tally = stage.tally
-    tally.add("holds in contention", number=len(holds))
-    tally.add("turns in contention", number=len(turns))
-    tally.add("items in contention", number=len(got))
-    whole = OF_EACH * len(LANGUAGES) * ROUNDS
-    for what in ("holds", "turns", "items"):
-        tally.need(whole - 3 * KILLS, f"{what} in contention")
+async def test_contention_of_processes_that_are_killed(stage: Stage) -> None:
+    crowd = Crowd(stage, ttl=1.5, kills=KILLS)
+    await crowd.contend(accept=1, done=2)
+    await crowd.drain()
+    crowd.happened.judge(KILLS)
+    crowd.happened.count(stage.tally, "while holders are killed", KILLS)
     for language in LANGUAGES:
-        tally.need(KILLS // len(LANGUAGES), "killed as holders, in contention", language)
+        stage.tally.need(KILLS // len(LANGUAGES), "killed as holders, in contention", language)
 
 
-async def drain(stage: Stage, got: list[str]) -> None:
-    """Take what is left, also what comes again because its consumer died."""
-    agent = await stage.agent("python")
-    while True:
-        state = await stage.server.queue(stage.name)
-        if not state["ready_count"] and not state["delivered_count"]:
-            return
-        value = (await agent.ask("pop", queue=stage.name, wait=1))["value"]
-        if value is not None:
-            got.append(value)
+async def test_contention_while_the_server_is_killed(stage: Stage) -> None:
+    async def trouble() -> None:
+        for kill in range(SERVER_KILLS):
+            while len(crowd.happened.holds) < SERVER_KILL_EVERY * (kill + 1):
+                await asyncio.sleep(0.01)
+            await stage.server.restart()
+            stage.tally.add("kills of the server, in contention")
+
+    crowd = Crowd(stage, ttl=20)
+    await asyncio.gather(crowd.contend(accept=30, done=30), trouble())
+    await crowd.drain()
+    crowd.happened.judge()
+    crowd.happened.count(stage.tally, "while the server is killed", 0)
 
 
-def unsure(pushed: list[str], got: list[str]) -> list[str]:
-    """Return what came although nobody heard that its push was carried out."""
-    return sorted(set(got) - set(pushed))
+async def test_contention_over_a_network_that_drops(stage: Stage) -> None:
+    proxy = await stage.proxy()
+
+    async def trouble() -> None:
+        while True:
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+            # Some answers are lost before the connections are.
+            proxy.swallow()
+            await asyncio.sleep(random.uniform(0, 0.01))
+            proxy.heal()
+            stage.tally.add("networks that dropped, in contention")
+
+    crowd = Crowd(stage, ttl=20)
+    troubling = asyncio.create_task(trouble())
+    await crowd.contend(proxy.address, accept=30, done=30)
+    troubling.cancel()
+    await crowd.drain()
+    crowd.happened.judge()
+    crowd.happened.count(stage.tally, "while the network drops", 0)
+    stage.tally.need(5, "networks that dropped, in contention")
 
 
 async def test_contention_over_a_value_loses_no_change(stage: Stage) -> None:
