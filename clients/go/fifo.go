@@ -205,10 +205,16 @@ func (f *Fifo) Turn(ctx context.Context, work func(ctx context.Context) error, o
 		return errors.Join(err, t.Cancel(after))
 	}
 	defer func() {
-		loss := stop()
+		lapsed := &LossError{What: "the turn", Cause: "EXPIRED"}
+		if stop() != nil {
+			// The server may still count it as ours, and may be out of reach: nobody waits for that.
+			go func() { _ = t.Done(after) }()
+			err = errors.Join(err, lapsed)
+			return
+		}
 		done := t.Done(after)
-		if loss != nil || errors.Is(done, ErrTicketLapsed) {
-			done = &LossError{What: "the turn", Cause: "EXPIRED"}
+		if errors.Is(done, ErrTicketLapsed) {
+			done = lapsed
 		}
 		err = errors.Join(err, done)
 	}()
