@@ -9,6 +9,8 @@ import os
 import random
 from dataclasses import dataclass
 
+import pytest
+
 from conftest import Stage
 from stage.agent import LANGUAGES, Agent, Command, Event
 from stage.each import each_language
@@ -19,6 +21,7 @@ SIDE_BY_SIDE = max(5, PAUSES // 10)
 """How many holders of a language there are at a time."""
 TTL = 1.0
 """The TTL of the holders, in seconds."""
+SECOND = 1_000_000_000
 LOOK_EVERY = 0.005
 """How often, in seconds, a holder looks whether it holds."""
 
@@ -156,3 +159,45 @@ async def test_pauses_of_the_server_are_told_within_the_ttl(stage: Stage, langua
     await stage.once(stage.server.resume)
     await asyncio.gather(*(each.judge(stage, what, told_before=True) for each in pairs))
     stage.tally.need(len(holders), what, language)
+
+
+@pytest.mark.parametrize("what", ["paused", "cut off"])
+@each_language
+async def test_pauses_of_turns(stage: Stage, language: str, other: str, what: str) -> None:
+    """A turn that is not extended goes to the next ticket, and its holder has stopped."""
+    proxy = await stage.proxy()
+    fifos = [f"{stage.name}/{place}" for place in range(3)]
+    holders = await stage.agents([language] * len(fifos), address=proxy.address)
+    (waiter,) = await stage.agents([other])
+    turns, wanted = [], []
+    for fifo, holder in zip(fifos, holders, strict=True):
+        await waiter.ask("create_fifo", fifo=fifo, accept=30, done=TTL)
+        turns.append(holder.tell("turn", fifo=fifo))
+        await turns[-1].event("took")
+        wanted.append(waiter.tell("turn", fifo=fifo))
+        await stage.server.fifo_settles(fifo, 1, 1)
+    # They are extended.
+    await asyncio.sleep(TTL * 1.2)
+    assert not [turn for turn in (*turns, *wanted) if turn.has("lost", "done", "failed")]
+    if what == "paused":
+        await asyncio.gather(*(holder.pause() for holder in holders))
+    else:
+        proxy.cut()
+    after = await asyncio.gather(*(each.event("took") for each in wanted))
+    for holder in holders:
+        holder.resume()
+    for turn, took in zip(turns, after, strict=True):
+        lost = await turn.event("lost")
+        if what == "cut off":
+            assert lost["at"] < took["at"], f"told too late: {lost}, {took}"
+            gap = took["at"] - lost["at"]
+            stage.tally.gap("turns cut off: from the loss told to the next turn", language, gap)
+            # Who has stopped does not wait for a network that is not there.
+            assert (await turn.event("failed"))["at"] - lost["at"] < SECOND
+    proxy.heal()
+    for turn, want in zip(turns, wanted, strict=True):
+        assert await turn.failure() == "lost"
+        await want.end()
+        stage.tally.add(f"turns {what} past their time", language)
+    for fifo in fifos:
+        await stage.server.fifo_settles(fifo, 0, 0)

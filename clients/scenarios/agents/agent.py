@@ -159,7 +159,8 @@ class Agent:
 
     async def turn(self, number: int, command: Command) -> Outcome:
         """Have a turn, which extends itself, until the command is ended."""
-        async with self.open.fifo(command["fifo"]).turn():
+        async with self.open.fifo(command["fifo"]).turn() as ticket:
+            ticket.on_lost(lambda _: say(number, "lost"))
             say(number, "took")
             await self.ends[number].wait()
             gave = now()

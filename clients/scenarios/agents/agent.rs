@@ -240,7 +240,11 @@ impl Agent {
                     end.notified().await;
                     now()
                 };
-                Ok(json!({"gave": fifo.scope(work).await?}))
+                let gave = fifo.scope(work).await;
+                if matches!(gave, Err(Error::Lost(_))) {
+                    say(number, "lost", json!({}));
+                }
+                Ok(json!({"gave": gave?}))
             }
             "push" => {
                 let queue = self.client()?.queue(command.text("queue")?);

@@ -175,6 +175,9 @@ func (a *agent) turn(
 			gave = now()
 			return nil
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), holdfast.ErrLost) {
+				a.say(c.ID, "lost", nil)
+			}
 			return context.Cause(ctx)
 		}
 	})
