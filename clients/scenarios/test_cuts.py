@@ -9,6 +9,8 @@ from stage.each import each_language
 TTL = 3.0
 LATE = (False, True)
 """What is sent in a cut is lost, or comes late."""
+CALL = 1.5
+"""For how many seconds calls are tried."""
 SECOND = 1_000_000_000
 
 
@@ -131,3 +133,44 @@ async def test_cuts_lose_no_turn_and_no_item(stage: Stage, language: str, other:
     await stage.server.fifo_settles(stage.name, 0, 0)
     await stage.server.queue_settles(stage.name, ready=0, delivered=0)
     stage.tally.add("turns and items while cut off", language)
+
+
+@each_language
+async def test_cuts_longer_than_a_call_are_told(stage: Stage, language: str, other: str) -> None:
+    """Nothing hangs, and what was begun is finished or taken back when there is a network again."""
+    proxy = await stage.proxy()
+    agent, near = await asyncio.gather(
+        stage.agent(language, proxy.address, ttl=60, timeout=CALL), stage.agent(other)
+    )
+    await agent.ask("create_fifo", fifo=stage.name, accept=60, done=60)
+    held = agent.tell("acquire", lock=stage.name)
+    await held.done()
+    had = agent.tell("ticket", fifo=stage.name)
+    await had.done()
+    await agent.ask("wait", of=had.number)
+    proxy.cut()
+    calls = [
+        agent.tell("release", of=held.number),
+        agent.tell("acquire", lock=f"{stage.name}/try", wait=0),
+        agent.tell("acquire", lock=f"{stage.name}/wait", wait=0.5),
+        agent.tell("push", queue=stage.name, value="item"),
+        agent.tell("pop", queue=f"{stage.name}/none", wait=0.5),
+        agent.tell("complete", of=had.number),
+        agent.tell("add", value=stage.name),
+    ]
+    begun = now()
+    for call in calls:
+        assert await call.failure() == "unavailable", call
+        assert call.events[-1]["at"] - begun < 3 * CALL * SECOND, call
+        stage.tally.add("calls without a network", language)
+    proxy.heal()
+    for lock in (stage.name, f"{stage.name}/try", f"{stage.name}/wait"):
+        await stage.server.settles(lock, 0, 0)
+    for lock in (stage.name, f"{stage.name}/try"):
+        for who in (agent, near):
+            acquire = who.tell("acquire", lock=lock, wait=10)
+            await acquire.done()
+            await who.ask("release", of=acquire.number)
+    await near.ask("push", queue=f"{stage.name}/none", value="item")
+    assert (await near.ask("pop", queue=f"{stage.name}/none", wait=10))["value"] == "item"
+    assert held.has("lost") is None
