@@ -19,10 +19,10 @@ KILLS = 6
 """How many of them are killed, and replaced, in the middle."""
 KILL_EVERY = 15
 """After how many holds the next one is killed."""
-SERVER_KILLS = 3
-"""How often the server is killed in the middle."""
-SERVER_KILL_EVERY = 30
-"""After how many holds it is killed."""
+SERVER_ENDS = 3
+"""How often the server is killed, or stopped, in the middle."""
+SERVER_END_EVERY = 30
+"""After how many holds that happens."""
 
 
 @dataclass
@@ -166,19 +166,19 @@ async def test_contention_of_processes_that_are_killed(stage: Stage) -> None:
         stage.tally.need(KILLS // len(LANGUAGES), "killed as holders, in contention", language)
 
 
-async def test_contention_while_the_server_is_killed(stage: Stage) -> None:
+async def test_contention_while_the_server_ends(stage: Stage) -> None:
     async def trouble() -> None:
-        for kill in range(SERVER_KILLS):
-            while len(crowd.happened.holds) < SERVER_KILL_EVERY * (kill + 1):
+        for end in range(SERVER_ENDS):
+            while len(crowd.happened.holds) < SERVER_END_EVERY * (end + 1):
                 await asyncio.sleep(0.01)
-            await stage.server.restart()
-            stage.tally.add("kills of the server, in contention")
+            await (stage.server.upgrade() if end % 2 else stage.server.restart())
+            stage.tally.add("ends of the server, in contention")
 
     crowd = Crowd(stage, ttl=20)
     await asyncio.gather(crowd.contend(accept=30, done=30), trouble())
     await crowd.drain()
     crowd.happened.judge()
-    crowd.happened.count(stage.tally, "while the server is killed", 0)
+    crowd.happened.count(stage.tally, "while the server ends", 0)
 
 
 async def test_contention_over_a_network_that_drops(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from conftest import Stage
+from stage import judge
 from stage.agent import LANGUAGES, Agent, Command, Event
 from stage.each import each_language
 
@@ -201,3 +202,47 @@ async def test_pauses_of_turns(stage: Stage, language: str, other: str, what: st
         stage.tally.add(f"turns {what} past their time", language)
     for fifo in fifos:
         await stage.server.fifo_settles(fifo, 0, 0)
+
+
+@each_language
+async def test_pauses_in_line(stage: Stage, language: str, other: str) -> None:
+    """Who was paused as its grant came does not take it for held when that has ended meanwhile."""
+    what = "pauses in line"
+    paused = await crowd(stage, language)
+    holder, behind = await stage.agents([other, other], ttl=30)
+
+    async def hold(acquire: Command) -> judge.Hold:
+        """Hold it for a moment, and give it back."""
+        got = await acquire.done()
+        belief = acquire.agent.tell("believe", of=acquire.number, every=LOOK_EVERY)
+        await asyncio.sleep(0.05)
+        believed = (await belief.end())["believed"]
+        release = acquire.agent.tell("release", of=acquire.number)
+        if (await release.event("done", "failed"))["event"] == "failed":
+            assert await release.failure() == "lost"
+        name = acquire.agent.name
+        return judge.Hold(name, got["took"], max(got["took"], believed), got["token"])
+
+    async def pauses(place: int) -> None:
+        lock, agent = f"{stage.name}/{place}", paused[place]
+        for _ in range(PAUSES // len(paused)):
+            held = holder.tell("acquire", lock=lock)
+            token = (await held.done())["token"]
+            acquires = []
+            for waiters, each in enumerate((agent, behind), 1):
+                acquires.append(each.tell("acquire", lock=lock))
+                await stage.server.settles(lock, 1, waiters)
+            await agent.pause()
+            await asyncio.sleep(random.uniform(0, TTL / 2))
+            await holder.ask("release", of=held.number)
+            await asyncio.sleep(random.uniform(TTL / 4, TTL * 1.25))
+            agent.resume()
+            holds = await asyncio.gather(*map(hold, acquires))
+            judge.never_overlap(holds)
+            judge.tokens_rise(holds)
+            assert min(each.token for each in holds) > token
+            await stage.server.settles(lock, 0, 0)
+            stage.tally.add(what, language)
+
+    await asyncio.gather(*(pauses(place) for place in range(len(paused))))
+    stage.tally.need(PAUSES, what, language)

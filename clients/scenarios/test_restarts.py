@@ -1,4 +1,4 @@
-"""The server is killed and started again: nothing promised is lost, nothing happens twice."""
+"""The server ends and begins again: nothing that was promised is lost, nothing happens twice."""
 
 import asyncio
 
@@ -8,8 +8,6 @@ from conftest import Stage
 from stage.agent import Agent
 from stage.each import each_language
 
-KILLS = 2
-"""How often it is killed while something goes on."""
 TTL = 10.0
 """Seconds; far longer than the server is away."""
 
@@ -29,10 +27,10 @@ async def test_restarts_cost_no_hold(stage: Stage, language: str) -> None:
     await agent.ask("push", queue=stage.name, value="item")
     taken = agent.tell("take", queue=stage.name, wait=10, ack=60)
     await taken.done()
-    for _ in range(KILLS):
-        await stage.once(stage.server.restart)
+    for end in (stage.server.restart, stage.server.upgrade):
+        await stage.once(end)
         assert await stage.server.tokens(stage.name) == [token]
-        stage.tally.add("kills of the server, something held", language)
+        stage.tally.add("ends of the server, something held", language)
     again = agent.tell("acquire", lock=stage.name, wait=0)
     assert await again.failure() == "held"
     assert held.has("lost") is None
@@ -45,7 +43,7 @@ async def test_restarts_cost_no_hold(stage: Stage, language: str) -> None:
     assert (queue["ready_count"], queue["delivered_count"]) == (0, 0)
     next_ = agent.tell("acquire", lock=stage.name)
     assert (await next_.done())["token"] > token
-    stage.tally.need(KILLS, "kills of the server, something held", language)
+    stage.tally.need(2, "ends of the server, something held", language)
 
 
 @each_language
@@ -62,11 +60,11 @@ async def test_restarts_keep_places_in_line(stage: Stage, language: str, other: 
         await turns[-1].event("position", "done")
     pop = agents[1].tell("pop", queue=stage.name)
 
-    for _ in range(KILLS):
-        await stage.once(stage.server.restart)
+    for end in (stage.server.restart, stage.server.upgrade):
+        await stage.once(end)
         await stage.server.settles(stage.name, 1, len(agents) - 1)
         await stage.server.fifo_settles(stage.name, 1, len(agents) - 1)
-        stage.tally.add("kills of the server, somebody waiting", language)
+        stage.tally.add("ends of the server, somebody waiting", language)
 
     tokens = []
     for place, agent in enumerate(agents):
@@ -80,7 +78,7 @@ async def test_restarts_keep_places_in_line(stage: Stage, language: str, other: 
     assert pop.has("done", "failed") is None
     await agents[0].ask("push", queue=stage.name, value="item")
     assert (await pop.done())["value"] == "item"
-    stage.tally.need(KILLS, "kills of the server, somebody waiting", language)
+    stage.tally.need(2, "ends of the server, somebody waiting", language)
 
 
 @pytest.mark.parametrize("dies", ["server", "connection"])

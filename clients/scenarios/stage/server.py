@@ -84,6 +84,12 @@ class Server:
         self.kill()
         await asyncio.to_thread(self.start)
 
+    async def upgrade(self) -> None:
+        """Have it stop as an operator does, and start it again."""
+        self._process.terminate()
+        await asyncio.to_thread(self._process.wait, PATIENCE)
+        await asyncio.to_thread(self.start)
+
     async def pause(self) -> None:
         """Stop the process, and wait until it stands still."""
         self._process.send_signal(signal.SIGSTOP)
