@@ -15,6 +15,7 @@ test: tools ## Runs all tests; installs what they need first
 	clients/python/test
 	clients/go/test
 	clients/web/test
+	clients/scenarios/test
 
 conform: tools ## Holds the HTTP surface against its OpenAPI document
 	cargo build

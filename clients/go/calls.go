@@ -62,13 +62,14 @@ func (c *call) request(now time.Duration) *pb.AttachRequest {
 		wait = min(max(c.until-now, 0), waitMax)
 	}
 	acquire := &pb.AcquireLockRequest{
-		Lock:      c.acquire.Lock,
-		Mode:      c.acquire.Mode,
-		MaxShared: c.acquire.MaxShared,
-		Wait:      span(wait),
-		Owner:     c.acquire.Owner,
-		Metadata:  c.acquire.Metadata,
-		RequestId: c.acquire.RequestId,
+		Lock:         c.acquire.Lock,
+		Mode:         c.acquire.Mode,
+		MaxShared:    c.acquire.MaxShared,
+		Wait:         span(wait),
+		Owner:        c.acquire.Owner,
+		Metadata:     c.acquire.Metadata,
+		RequestId:    c.acquire.RequestId,
+		ReleaseDelay: c.acquire.ReleaseDelay,
 	}
 	return &pb.AttachRequest{CallId: c.id, Call: &pb.AttachRequest_AcquireLock{AcquireLock: acquire}}
 }

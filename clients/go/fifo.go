@@ -97,6 +97,30 @@ func TicketMetadata(metadata map[string]string) TicketOption {
 	return func(r *pb.CreateTicketRequest) { r.Metadata = maps.Clone(metadata) }
 }
 
+// ticketOrNone is Ticket that leaves none behind when ctx ends: the server may have made it already, so
+// its answer is waited for, and the ticket taken back.
+func (f *Fifo) ticketOrNone(ctx context.Context, options []TicketOption) (*Ticket, error) {
+	var t *Ticket
+	var err error
+	taken := make(chan struct{})
+	after := context.WithoutCancel(ctx)
+	go func() {
+		defer close(taken)
+		t, err = f.Ticket(after, options...)
+	}()
+	select {
+	case <-taken:
+		return t, err
+	case <-ctx.Done():
+		go func() {
+			if <-taken; err == nil {
+				_ = t.Cancel(after)
+			}
+		}()
+		return nil, ended(ctx)
+	}
+}
+
 // Existing is the ticket with this id, of this line: to go on where another process stopped.
 func (f *Fifo) Existing(ticket string) *Ticket { return &Ticket{fifo: f, id: ticket} }
 
@@ -165,7 +189,7 @@ func (t *Ticket) Cancel(ctx context.Context) error {
 // LossError as its cause when the turn is lost: before the next one in line can have it. When ctx ends
 // in line the ticket is taken back.
 func (f *Fifo) Turn(ctx context.Context, work func(ctx context.Context) error, options ...TicketOption) (err error) {
-	t, err := f.Ticket(ctx, options...)
+	t, err := f.ticketOrNone(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -181,10 +205,16 @@ func (f *Fifo) Turn(ctx context.Context, work func(ctx context.Context) error, o
 		return errors.Join(err, t.Cancel(after))
 	}
 	defer func() {
-		loss := stop()
+		lapsed := &LossError{What: "the turn", Cause: "EXPIRED"}
+		if stop() != nil {
+			// The server may still count it as ours, and may be out of reach: nobody waits for that.
+			go func() { _ = t.Done(after) }()
+			err = errors.Join(err, lapsed)
+			return
+		}
 		done := t.Done(after)
-		if loss != nil || errors.Is(done, ErrTicketLapsed) {
-			done = &LossError{What: "the turn", Cause: "EXPIRED"}
+		if errors.Is(done, ErrTicketLapsed) {
+			done = lapsed
 		}
 		err = errors.Join(err, done)
 	}()

@@ -51,7 +51,7 @@ func TestAGrantIsHeldAndReleased(t *testing.T) {
 func TestAWaitEndsInTime(t *testing.T) {
 	s := start(t)
 	one, other := s.client(), s.client()
-	acquire(t, one.Lock("x"))
+	acquire(t, one.Lock("x"), holdfast.ReleaseDelay(time.Second))
 	_, err := other.Lock("x").Acquire(soon(t), holdfast.Wait(50*time.Millisecond))
 	if !errors.Is(err, holdfast.ErrWaitTimedOut) {
 		t.Fatalf("got %v", err)

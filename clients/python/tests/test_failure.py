@@ -164,6 +164,15 @@ async def test_a_forced_release_during_a_cut_is_found_out(server: Server, proxy:
         assert kept.held
 
 
+async def test_a_call_without_an_answer_in_time_is_unavailable(proxy: Proxy) -> None:
+    async with aio.connect(proxy.address, timeout=0.5) as client:
+        await client.queue("mail").push("to ann")
+        proxy.cut()
+        with pytest.raises(holdfast.Unavailable):
+            await client.queue("mail").push("to bob")
+        proxy.heal()
+
+
 async def test_suspended_time_counts(server: Server) -> None:
     clock = FakeClock()
     async with aio.connect(server.address, ttl=30, clock=clock) as client:

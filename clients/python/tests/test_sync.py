@@ -23,7 +23,7 @@ def sync(server: Server) -> Iterator[holdfast.Client]:
 
 
 def test_a_lock_is_held_for_the_time_of_a_block(sync: holdfast.Client) -> None:
-    with sync.lock("deploy").hold(owner="ci-42") as grant:
+    with sync.lock("deploy").hold(owner="ci-42", release_delay=5) as grant:
         assert grant.held and not grant.lost.is_set()
         assert sync.lock("deploy").state().holders[0].owner == "ci-42"
         assert sync.lock("deploy").try_acquire() is None

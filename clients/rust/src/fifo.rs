@@ -205,7 +205,7 @@ impl Fifo {
     /// As [`Fifo::ticket`] and [`Ticket::wait`]; and [`Error::Lost`] where the turn lapsed, in which
     /// case the work was dropped at the point where it waited.
     pub async fn scope<T>(&self, work: impl AsyncFnOnce(&Turn) -> T) -> Result<T> {
-        let mut kept = Kept(Some(self.ticket().await?));
+        let mut kept = self.kept().await?;
         let turn = match &kept.0 {
             Some(ticket) => ticket.wait().await?,
             None => return Err(Error::misfit()),
@@ -214,6 +214,15 @@ impl Fifo {
         kept.0 = None;
         turn.done().await?;
         Ok(done)
+    }
+
+    /// Takes a ticket that is taken back when it is dropped. Dropping the future leaves none behind
+    /// either: the server may have made it already, so its answer is waited for.
+    async fn kept(&self) -> Result<Kept> {
+        let fifo = self.clone();
+        let taking = async move { fifo.ticket().await.map(|ticket| Kept(Some(ticket))) };
+        let taken = self.client.shared().runtime.spawn(taking).await;
+        taken.unwrap_or_else(|_| Err(Error::closed()))
     }
 }
 

@@ -40,6 +40,7 @@ class Lock:
         metadata: Mapping[str, str] | None = None,
         mode: Mode | None = None,
         max_shared: int | None = None,
+        release_delay: float | None = None,
         on_position: Callable[[int], object] | None = None,
     ) -> Grant:
         """Take the lock, standing in line for it.
@@ -49,6 +50,9 @@ class Lock:
         `wait`: how many seconds to stand in line; None: as long as it takes; 0: ask once.
         `owner` and `metadata`: who asks, for people to read.
         `mode`, `max_shared`: with whom the lock may be shared, and with how many.
+        `release_delay`: for how many seconds the server holds the lock back when the grant is lost,
+        so that its work can be stopped before the next holder begins: 0 to an hour; None: not at
+        all. After a release the lock goes on at once.
         `on_position` is called, in a thread of its own, with the place in line, now and when it
         changes; 1 is the next.
 
@@ -67,6 +71,7 @@ class Lock:
             metadata=metadata,
             mode=mode,
             max_shared=max_shared,
+            release_delay=release_delay,
             on_position=None if told is None else lambda place: in_thread(told, place),
         )
         return self._runner.run(self._wrapped(work), _undo)

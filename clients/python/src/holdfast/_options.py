@@ -14,6 +14,7 @@ class AcquireOptions(TypedDict, total=False):
     metadata: Mapping[str, str] | None
     mode: Mode | None
     max_shared: int | None
+    release_delay: float | None
 
 
 class HoldOptions(AcquireOptions, total=False):

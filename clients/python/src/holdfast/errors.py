@@ -184,10 +184,12 @@ _BY_CODE: dict[int, type[HoldfastError]] = {
     grpc.StatusCode.CANCELLED.value[0]: Unavailable,
     grpc.StatusCode.UNAUTHENTICATED.value[0]: Unauthenticated,
 }
-# What a broken connection looks like. The server's own errors have a reason.
+# What a broken connection, or one over which no answer came in time, looks like. The server's own
+# errors have a reason.
 _BROKEN = frozenset(
     {
         grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.INTERNAL,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.UNKNOWN,

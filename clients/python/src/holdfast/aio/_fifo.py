@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -320,10 +320,10 @@ class Fifo:
         except BaseException:
             keeping.cancel()
             with contextlib.suppress(Exception):
-                await ticket.done()
+                await _leave(ticket)
             raise
         keeping.cancel()
-        await ticket.done()
+        await _leave(ticket)
 
     async def _ticket_or_none(
         self, owner: str | None, metadata: Mapping[str, str] | None
@@ -333,14 +333,31 @@ class Fifo:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            _giving_back.add(giving := asyncio.create_task(_give_back(taking)))
-            giving.add_done_callback(_giving_back.discard)
+            _in_background(_give_back(taking))
             raise
 
 
-_giving_back: set[asyncio.Task[None]] = set()
+_background: set[asyncio.Task[None]] = set()
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> None:
+    async def run() -> None:
+        with contextlib.suppress(errors.HoldfastError):
+            await work
+
+    _background.add(task := asyncio.create_task(run()))
+    task.add_done_callback(_background.discard)
 
 
 async def _give_back(taking: asyncio.Task[Ticket]) -> None:
-    with contextlib.suppress(errors.HoldfastError):
-        await (await taking).cancel()
+    await (await taking).cancel()
+
+
+async def _leave(ticket: Ticket) -> None:
+    """Say that a turn is over. Raises `TicketLapsed` where it was lost."""
+    if not ticket.lost.is_set():
+        await ticket.done()
+        return
+    # The server may still count it as ours, and may be out of reach: nobody waits for that.
+    _in_background(ticket.done())
+    raise errors.TicketLapsed(ticket.loss.message, reason="TICKET_LAPSED")
