@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file holdfast/v1/session_service.proto.
  */
 export const file_holdfast_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFob2xkZmFzdC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC2hvbGRmYXN0LnYxIr4DCg1BdHRhY2hSZXF1ZXN0Eg8KB2NhbGxfaWQYASABKAQSKAoEb3BlbhgCIAEoCzIYLmhvbGRmYXN0LnYxLk9wZW5TZXNzaW9uSAASNwoMYWNxdWlyZV9sb2NrGAMgASgLMh8uaG9sZGZhc3QudjEuQWNxdWlyZUxvY2tSZXF1ZXN0SAASNwoMcmVsZWFzZV9sb2NrGAQgASgLMh8uaG9sZGZhc3QudjEuUmVsZWFzZUxvY2tSZXF1ZXN0SAASMwoKcmVuZXdfbG9jaxgFIAEoCzIdLmhvbGRmYXN0LnYxLlJlbmV3TG9ja1JlcXVlc3RIABI1CgtjaGVja19ncmFudBgGIAEoCzIeLmhvbGRmYXN0LnYxLkNoZWNrR3JhbnRSZXF1ZXN0SAASNQoLcmVuZXdfbGVhc2UYByABKAsyHi5ob2xkZmFzdC52MS5SZW5ld0xlYXNlUmVxdWVzdEgAEikKBmNhbmNlbBgIIAEoCzIXLmhvbGRmYXN0LnYxLkNhbmNlbENhbGxIABIqCgVjbG9zZRgJIAEoCzIZLmhvbGRmYXN0LnYxLkNsb3NlU2Vzc2lvbkgAQgYKBGNhbGwiwQEKC09wZW5TZXNzaW9uEiYKA3R0bBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghsZWFzZV9pZBgCIAEoCRINCgVvd25lchgDIAEoCRI4CghtZXRhZGF0YRgEIAMoCzImLmhvbGRmYXN0LnYxLk9wZW5TZXNzaW9uLk1ldGFkYXRhRW50cnkaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh0KCkNhbmNlbENhbGwSDwoHY2FsbF9pZBgBIAEoBCIOCgxDbG9zZVNlc3Npb24imQQKDkF0dGFjaFJlc3BvbnNlEg8KB2NhbGxfaWQYASABKAQSLAoGb3BlbmVkGAIgASgLMhouaG9sZGZhc3QudjEuU2Vzc2lvbk9wZW5lZEgAEjQKCGFjcXVpcmVkGAMgASgLMiAuaG9sZGZhc3QudjEuQWNxdWlyZUxvY2tSZXNwb25zZUgAEjQKCHJlbGVhc2VkGAQgASgLMiAuaG9sZGZhc3QudjEuUmVsZWFzZUxvY2tSZXNwb25zZUgAEjEKB3JlbmV3ZWQYBSABKAsyHi5ob2xkZmFzdC52MS5SZW5ld0xvY2tSZXNwb25zZUgAEjIKB2NoZWNrZWQYBiABKAsyHy5ob2xkZmFzdC52MS5DaGVja0dyYW50UmVzcG9uc2VIABI4Cg1sZWFzZV9yZW5ld2VkGAcgASgLMh8uaG9sZGZhc3QudjEuUmVuZXdMZWFzZVJlc3BvbnNlSAASLAoGcXVldWVkGAggASgLMhouaG9sZGZhc3QudjEuUXVldWVQb3NpdGlvbkgAEicKBWVycm9yGAkgASgLMhYuaG9sZGZhc3QudjEuQ2FsbEVycm9ySAASLAoKZ3JhbnRfbG9zdBgKIAEoCzIWLmhvbGRmYXN0LnYxLkdyYW50TG9zdEgAEiwKBmNsb3NlZBgLIAEoCzIaLmhvbGRmYXN0LnYxLlNlc3Npb25DbG9zZWRIAEIICgZyZXN1bHQiQwoNU2Vzc2lvbk9wZW5lZBIhCgVsZWFzZRgBIAEoCzISLmhvbGRmYXN0LnYxLkxlYXNlEg8KB3Jlc3VtZWQYAiABKAgiVwoJR3JhbnRMb3N0EgwKBGxvY2sYASABKAkSFQoNZmVuY2luZ190b2tlbhgCIAEoBBIlCgVjYXVzZRgDIAEoDjIWLmhvbGRmYXN0LnYxLkxvc3NDYXVzZSInCg1TZXNzaW9uQ2xvc2VkEhYKDnJlbGVhc2VkX2NvdW50GAEgASgNKqABCglMb3NzQ2F1c2USGgoWTE9TU19DQVVTRV9VTlNQRUNJRklFRBAAEhYKEkxPU1NfQ0FVU0VfRVhQSVJFRBABEhYKEkxPU1NfQ0FVU0VfUkVWT0tFRBACEhUKEUxPU1NfQ0FVU0VfRk9SQ0VEEAMSFwoTTE9TU19DQVVTRV9SRUxFQVNFRBAEEhcKE0xPU1NfQ0FVU0VfQ0FMTEJBQ0sQBTJXCg5TZXNzaW9uU2VydmljZRJFCgZBdHRhY2gSGi5ob2xkZmFzdC52MS5BdHRhY2hSZXF1ZXN0GhsuaG9sZGZhc3QudjEuQXR0YWNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_google_protobuf_duration, file_holdfast_v1_call_error, file_holdfast_v1_lease_service, file_holdfast_v1_lock_service]);
+  fileDesc("CiFob2xkZmFzdC92MS9zZXNzaW9uX3NlcnZpY2UucHJvdG8SC2hvbGRmYXN0LnYxIukDCg1BdHRhY2hSZXF1ZXN0Eg8KB2NhbGxfaWQYASABKAQSKAoEb3BlbhgCIAEoCzIYLmhvbGRmYXN0LnYxLk9wZW5TZXNzaW9uSAASNwoMYWNxdWlyZV9sb2NrGAMgASgLMh8uaG9sZGZhc3QudjEuQWNxdWlyZUxvY2tSZXF1ZXN0SAASNwoMcmVsZWFzZV9sb2NrGAQgASgLMh8uaG9sZGZhc3QudjEuUmVsZWFzZUxvY2tSZXF1ZXN0SAASMwoKcmVuZXdfbG9jaxgFIAEoCzIdLmhvbGRmYXN0LnYxLlJlbmV3TG9ja1JlcXVlc3RIABI1CgtjaGVja19ncmFudBgGIAEoCzIeLmhvbGRmYXN0LnYxLkNoZWNrR3JhbnRSZXF1ZXN0SAASNQoLcmVuZXdfbGVhc2UYByABKAsyHi5ob2xkZmFzdC52MS5SZW5ld0xlYXNlUmVxdWVzdEgAEikKBmNhbmNlbBgIIAEoCzIXLmhvbGRmYXN0LnYxLkNhbmNlbENhbGxIABIqCgVjbG9zZRgJIAEoCzIZLmhvbGRmYXN0LnYxLkNsb3NlU2Vzc2lvbkgAEikKBWJhdGNoGAogASgLMhguaG9sZGZhc3QudjEuQXR0YWNoQmF0Y2hIAEIGCgRjYWxsIjsKC0F0dGFjaEJhdGNoEiwKCHJlcXVlc3RzGAEgAygLMhouaG9sZGZhc3QudjEuQXR0YWNoUmVxdWVzdCLaAQoLT3BlblNlc3Npb24SJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCGxlYXNlX2lkGAIgASgJEg0KBW93bmVyGAMgASgJEjgKCG1ldGFkYXRhGAQgAygLMiYuaG9sZGZhc3QudjEuT3BlblNlc3Npb24uTWV0YWRhdGFFbnRyeRIXCg9hY2NlcHRzX2JhdGNoZXMYBSABKAgaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh0KCkNhbmNlbENhbGwSDwoHY2FsbF9pZBgBIAEoBCIOCgxDbG9zZVNlc3Npb24ixgQKDkF0dGFjaFJlc3BvbnNlEg8KB2NhbGxfaWQYASABKAQSLAoGb3BlbmVkGAIgASgLMhouaG9sZGZhc3QudjEuU2Vzc2lvbk9wZW5lZEgAEjQKCGFjcXVpcmVkGAMgASgLMiAuaG9sZGZhc3QudjEuQWNxdWlyZUxvY2tSZXNwb25zZUgAEjQKCHJlbGVhc2VkGAQgASgLMiAuaG9sZGZhc3QudjEuUmVsZWFzZUxvY2tSZXNwb25zZUgAEjEKB3JlbmV3ZWQYBSABKAsyHi5ob2xkZmFzdC52MS5SZW5ld0xvY2tSZXNwb25zZUgAEjIKB2NoZWNrZWQYBiABKAsyHy5ob2xkZmFzdC52MS5DaGVja0dyYW50UmVzcG9uc2VIABI4Cg1sZWFzZV9yZW5ld2VkGAcgASgLMh8uaG9sZGZhc3QudjEuUmVuZXdMZWFzZVJlc3BvbnNlSAASLAoGcXVldWVkGAggASgLMhouaG9sZGZhc3QudjEuUXVldWVQb3NpdGlvbkgAEicKBWVycm9yGAkgASgLMhYuaG9sZGZhc3QudjEuQ2FsbEVycm9ySAASLAoKZ3JhbnRfbG9zdBgKIAEoCzIWLmhvbGRmYXN0LnYxLkdyYW50TG9zdEgAEiwKBmNsb3NlZBgLIAEoCzIaLmhvbGRmYXN0LnYxLlNlc3Npb25DbG9zZWRIABIrCgViYXRjaBgMIAEoCzIaLmhvbGRmYXN0LnYxLkF0dGFjaEFuc3dlcnNIAEIICgZyZXN1bHQiPQoNQXR0YWNoQW5zd2VycxIsCgdhbnN3ZXJzGAEgAygLMhsuaG9sZGZhc3QudjEuQXR0YWNoUmVzcG9uc2UiXAoNU2Vzc2lvbk9wZW5lZBIhCgVsZWFzZRgBIAEoCzISLmhvbGRmYXN0LnYxLkxlYXNlEg8KB3Jlc3VtZWQYAiABKAgSFwoPYWNjZXB0c19iYXRjaGVzGAMgASgIIlcKCUdyYW50TG9zdBIMCgRsb2NrGAEgASgJEhUKDWZlbmNpbmdfdG9rZW4YAiABKAQSJQoFY2F1c2UYAyABKA4yFi5ob2xkZmFzdC52MS5Mb3NzQ2F1c2UiJwoNU2Vzc2lvbkNsb3NlZBIWCg5yZWxlYXNlZF9jb3VudBgBIAEoDSqgAQoJTG9zc0NhdXNlEhoKFkxPU1NfQ0FVU0VfVU5TUEVDSUZJRUQQABIWChJMT1NTX0NBVVNFX0VYUElSRUQQARIWChJMT1NTX0NBVVNFX1JFVk9LRUQQAhIVChFMT1NTX0NBVVNFX0ZPUkNFRBADEhcKE0xPU1NfQ0FVU0VfUkVMRUFTRUQQBBIXChNMT1NTX0NBVVNFX0NBTExCQUNLEAUyVwoOU2Vzc2lvblNlcnZpY2USRQoGQXR0YWNoEhouaG9sZGZhc3QudjEuQXR0YWNoUmVxdWVzdBobLmhvbGRmYXN0LnYxLkF0dGFjaFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_google_protobuf_duration, file_holdfast_v1_call_error, file_holdfast_v1_lease_service, file_holdfast_v1_lock_service]);
 
 /**
  * AttachRequest opens the session or is one call in it.
@@ -27,7 +27,8 @@ export const file_holdfast_v1_session_service: GenFile = /*@__PURE__*/
  */
 export type AttachRequest = Message<"holdfast.v1.AttachRequest"> & {
   /**
-   * The call's number: at least 1, and not that of a call still without its answer.
+   * The call's number: at least 1, and not that of a call still without its answer. 0 for a cancel
+   * and for a batch.
    *
    * @generated from field: uint64 call_id = 1;
    */
@@ -102,6 +103,14 @@ export type AttachRequest = Message<"holdfast.v1.AttachRequest"> & {
      */
     value: CloseSession;
     case: "close";
+  } | {
+    /**
+     * Several messages in one. Not answered itself.
+     *
+     * @generated from field: holdfast.v1.AttachBatch batch = 10;
+     */
+    value: AttachBatch;
+    case: "batch";
   } | { case: undefined; value?: undefined };
 };
 
@@ -111,6 +120,29 @@ export type AttachRequest = Message<"holdfast.v1.AttachRequest"> & {
  */
 export const AttachRequestSchema: GenMessage<AttachRequest> = /*@__PURE__*/
   messageDesc(file_holdfast_v1_session_service, 0);
+
+/**
+ * AttachBatch is several messages in one, as if each had come by itself, in this order: each is
+ * answered or refused by itself. A server that takes it says so in `SessionOpened`.
+ *
+ * @generated from message holdfast.v1.AttachBatch
+ */
+export type AttachBatch = Message<"holdfast.v1.AttachBatch"> & {
+  /**
+   * 1 to 1,024 messages, none of them a batch itself. A batch that breaks this bound is refused
+   * whole, with an error under the number 0; a batch within it is refused alone.
+   *
+   * @generated from field: repeated holdfast.v1.AttachRequest requests = 1;
+   */
+  requests: AttachRequest[];
+};
+
+/**
+ * Describes the message holdfast.v1.AttachBatch.
+ * Use `create(AttachBatchSchema)` to create a new message.
+ */
+export const AttachBatchSchema: GenMessage<AttachBatch> = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_session_service, 1);
 
 /**
  * OpenSession begins a session or takes one up again.
@@ -146,6 +178,14 @@ export type OpenSession = Message<"holdfast.v1.OpenSession"> & {
    * @generated from field: map<string, string> metadata = 4;
    */
   metadata: { [key: string]: string };
+
+  /**
+   * Whether the caller reads AttachAnswers. It is asked of each stream anew, so that also an earlier
+   * session may be taken up with it.
+   *
+   * @generated from field: bool accepts_batches = 5;
+   */
+  acceptsBatches: boolean;
 };
 
 /**
@@ -153,7 +193,7 @@ export type OpenSession = Message<"holdfast.v1.OpenSession"> & {
  * Use `create(OpenSessionSchema)` to create a new message.
  */
 export const OpenSessionSchema: GenMessage<OpenSession> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 1);
+  messageDesc(file_holdfast_v1_session_service, 2);
 
 /**
  * CancelCall names the call to take back.
@@ -175,7 +215,7 @@ export type CancelCall = Message<"holdfast.v1.CancelCall"> & {
  * Use `create(CancelCallSchema)` to create a new message.
  */
 export const CancelCallSchema: GenMessage<CancelCall> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 2);
+  messageDesc(file_holdfast_v1_session_service, 3);
 
 /**
  * CloseSession ends a session.
@@ -190,7 +230,7 @@ export type CloseSession = Message<"holdfast.v1.CloseSession"> & {
  * Use `create(CloseSessionSchema)` to create a new message.
  */
 export const CloseSessionSchema: GenMessage<CloseSession> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 3);
+  messageDesc(file_holdfast_v1_session_service, 4);
 
 /**
  * AttachResponse answers one call, or tells what happened.
@@ -199,7 +239,7 @@ export const CloseSessionSchema: GenMessage<CloseSession> = /*@__PURE__*/
  */
 export type AttachResponse = Message<"holdfast.v1.AttachResponse"> & {
   /**
-   * The number of the call that is answered; 0: not an answer.
+   * The number of the call that is answered; 0: not an answer to a call.
    *
    * @generated from field: uint64 call_id = 1;
    */
@@ -290,6 +330,14 @@ export type AttachResponse = Message<"holdfast.v1.AttachResponse"> & {
      */
     value: SessionClosed;
     case: "closed";
+  } | {
+    /**
+     * Several answers in one.
+     *
+     * @generated from field: holdfast.v1.AttachAnswers batch = 12;
+     */
+    value: AttachAnswers;
+    case: "batch";
   } | { case: undefined; value?: undefined };
 };
 
@@ -298,7 +346,30 @@ export type AttachResponse = Message<"holdfast.v1.AttachResponse"> & {
  * Use `create(AttachResponseSchema)` to create a new message.
  */
 export const AttachResponseSchema: GenMessage<AttachResponse> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 4);
+  messageDesc(file_holdfast_v1_session_service, 5);
+
+/**
+ * AttachAnswers is several answers in one, as if each had come by itself, in this order. It is sent
+ * only to callers whose `OpenSession` says that they accept batches, and only after the session was
+ * opened.
+ *
+ * @generated from message holdfast.v1.AttachAnswers
+ */
+export type AttachAnswers = Message<"holdfast.v1.AttachAnswers"> & {
+  /**
+   * 2 to 1,024 answers, none of them a batch itself.
+   *
+   * @generated from field: repeated holdfast.v1.AttachResponse answers = 1;
+   */
+  answers: AttachResponse[];
+};
+
+/**
+ * Describes the message holdfast.v1.AttachAnswers.
+ * Use `create(AttachAnswersSchema)` to create a new message.
+ */
+export const AttachAnswersSchema: GenMessage<AttachAnswers> = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_session_service, 6);
 
 /**
  * SessionOpened tells the session's lease.
@@ -319,6 +390,13 @@ export type SessionOpened = Message<"holdfast.v1.SessionOpened"> & {
    * @generated from field: bool resumed = 2;
    */
   resumed: boolean;
+
+  /**
+   * Whether AttachBatch is taken.
+   *
+   * @generated from field: bool accepts_batches = 3;
+   */
+  acceptsBatches: boolean;
 };
 
 /**
@@ -326,7 +404,7 @@ export type SessionOpened = Message<"holdfast.v1.SessionOpened"> & {
  * Use `create(SessionOpenedSchema)` to create a new message.
  */
 export const SessionOpenedSchema: GenMessage<SessionOpened> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 5);
+  messageDesc(file_holdfast_v1_session_service, 7);
 
 /**
  * GrantLost is a loss notice: stop what the lock protects.
@@ -361,7 +439,7 @@ export type GrantLost = Message<"holdfast.v1.GrantLost"> & {
  * Use `create(GrantLostSchema)` to create a new message.
  */
 export const GrantLostSchema: GenMessage<GrantLost> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 6);
+  messageDesc(file_holdfast_v1_session_service, 8);
 
 /**
  * SessionClosed is the last message of a session that its caller closed.
@@ -382,7 +460,7 @@ export type SessionClosed = Message<"holdfast.v1.SessionClosed"> & {
  * Use `create(SessionClosedSchema)` to create a new message.
  */
 export const SessionClosedSchema: GenMessage<SessionClosed> = /*@__PURE__*/
-  messageDesc(file_holdfast_v1_session_service, 7);
+  messageDesc(file_holdfast_v1_session_service, 9);
 
 /**
  * LossCause says how a grant ended without its holder's doing.
@@ -459,8 +537,11 @@ export const SessionService: GenService<{
    * When the lease ends, the stream ends with `ABORTED`, reason `LEASE_EXPIRED`, after a
    * `grant_lost` for every grant.
    *
-   * Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A caller
-   * that doesn't read its answers is not read from either.
+   * Many messages may go in one, in both directions: see AttachBatch and AttachAnswers. It is the
+   * same session, only faster where each message costs.
+   *
+   * Bounds: 65,536 waiting calls on a stream; more are refused with `RESOURCE_EXHAUSTED`. A message
+   * of at most 256 KiB. A caller that doesn't read its answers is not read from either.
    *
    * @generated from rpc holdfast.v1.SessionService.Attach
    */
