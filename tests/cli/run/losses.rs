@@ -92,7 +92,16 @@ fn on_lost_says_what_becomes_of_the_command() {
             place.text("term"),
             place.text("ready"),
         );
-        let args = ["x", "--on-lost", on_lost, "--", "sh", "-c", &script];
+        let args = [
+            "x",
+            "--quiet",
+            "--on-lost",
+            on_lost,
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ];
         let mut run = server.run_in_background(&args);
         place.line("ready");
         force_release(&server, "x");
