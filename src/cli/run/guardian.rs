@@ -50,6 +50,8 @@ fn is_orphaned_with_a_command() -> bool {
 
 /// TERM, grace, KILL.
 fn end(group: Pid, grace: Duration) {
+    // A command that was just being started when its parent was killed is in the group by then.
+    sleep(LOOK);
     let until = Instant::now() + grace;
     let _ = killpg(group, Signal::SIGTERM);
     // One that is stopped can't heed it.

@@ -113,6 +113,9 @@ pub(super) struct RunArgs {
     max: Option<u32>,
 
     /// Take a ticket of this FIFO instead of a lock; a FIFO that is not there is made
+    ///
+    /// While the command runs the ticket's time is extended. After a crash its turn lasts for --ttl and
+    /// --grace, where the FIFO allows tickets timeouts of their own, as one that is made here does.
     #[arg(long, value_name = "ID", conflicts_with = "locks")]
     fifo: Option<String>,
 

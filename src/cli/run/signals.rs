@@ -1,7 +1,7 @@
 //! The signals that are passed on to the command, and end the waiting before there is one.
 
 use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
@@ -45,28 +45,25 @@ impl Signals {
 
     /// Waits for one that is to be passed on.
     pub async fn next(&mut self) -> Signal {
-        poll_fn(|context| {
-            for (signal, stream) in &mut self.forwarded {
-                if stream.poll_recv(context).is_ready() {
-                    return Poll::Ready(*signal);
-                }
-            }
-            Poll::Pending
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Waits for one that is to be passed on, or, `None`, until a child may have changed.
+    pub async fn next_or_child(&mut self) -> Option<Signal> {
+        poll_fn(|context| match self.poll_next(context) {
+            Poll::Ready(signal) => Poll::Ready(Some(signal)),
+            Poll::Pending => self.children.poll_recv(context).map(|_| None),
         })
         .await
     }
 
-    /// Waits until a child may have changed, or for one that is to be passed on.
-    pub async fn next_or_child(&mut self) -> Option<Signal> {
-        poll_fn(|context| {
-            for (signal, stream) in &mut self.forwarded {
-                if stream.poll_recv(context).is_ready() {
-                    return Poll::Ready(Some(*signal));
-                }
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Signal> {
+        for (signal, stream) in &mut self.forwarded {
+            if stream.poll_recv(context).is_ready() {
+                return Poll::Ready(*signal);
             }
-            self.children.poll_recv(context).map(|_| None)
-        })
-        .await
+        }
+        Poll::Pending
     }
 
     /// Does what is to be done while no signal comes.

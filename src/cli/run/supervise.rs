@@ -203,7 +203,8 @@ impl<'a> Supervisor<'a> {
             return;
         };
         let wants_terminal = signal == Signal::SIGTTIN as i32 || signal == Signal::SIGTTOU as i32;
-        if self.lost {
+        if self.lost && self.plan.on_lost != OnLost::Ignore {
+            // It is to end, and can't while it is stopped.
             self.group.signal(Signal::SIGCONT);
         } else if wants_terminal && terminal.is_ours() {
             self.with_terminal = true;
@@ -229,7 +230,7 @@ impl<'a> Supervisor<'a> {
 
     /// Goes on, unless what was held is lost by now: then the command must not.
     fn resumed(&self, held: &Held) {
-        if held.is_lost() {
+        if held.is_lost() && !self.lost {
             return;
         }
         if self.with_terminal {

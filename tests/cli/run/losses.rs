@@ -92,7 +92,16 @@ fn on_lost_says_what_becomes_of_the_command() {
             place.text("term"),
             place.text("ready"),
         );
-        let args = ["x", "--on-lost", on_lost, "--", "sh", "-c", &script];
+        let args = [
+            "x",
+            "--quiet",
+            "--on-lost",
+            on_lost,
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ];
         let mut run = server.run_in_background(&args);
         place.line("ready");
         force_release(&server, "x");
@@ -200,4 +209,44 @@ fn a_turn_is_lost_while_there_is_time_left_to_end_the_command() {
     let fifo = server.json(&["fifo", "get", "line"]);
     let left = fifo["tickets"][0]["lapses_in"].as_f64();
     assert!(left.is_some_and(|left| left > 0.0), "{fifo}");
+}
+
+#[test]
+fn a_server_that_is_gone_at_the_end_does_not_change_how_the_command_ended() {
+    let server = Server::start();
+    let place = Place::new();
+    let (ready, go) = (place.text("ready"), place.text("go"));
+    let script = format!("echo ready > {ready}; while [ ! -e {go} ]; do sleep 0.02; done; exit 3");
+    let args = ["x", "--timeout", "500ms", "--", "sh", "-c", &script];
+    let run = server.run_in_background(&args);
+    place.line("ready");
+    server.kill();
+    std::fs::write(&go, "").unwrap();
+    let output = wait(run);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("warning: "),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_costs_the_command_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().to_str().unwrap();
+    let server = Server::start_with(&["--listen", "127.0.0.1:0", "--data-dir", data]);
+    let addr = server.addr.to_string();
+    let place = Place::new();
+    let (ready, go) = (place.text("ready"), place.text("go"));
+    let script = format!("echo ready > {ready}; while [ ! -e {go} ]; do sleep 0.02; done; exit 3");
+    let run = server.run_in_background(&["x", "--", "sh", "-c", &script]);
+    place.line("ready");
+    server.kill();
+    let server = Server::start_with(&["--listen", &addr, "--data-dir", data]);
+    std::fs::write(&go, "").unwrap();
+    let output = wait(run);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    assert_eq!(server.json(&["lock", "get", "x"])["state"], "FREE");
 }

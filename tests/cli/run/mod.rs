@@ -431,6 +431,42 @@ fn a_wrapper_that_is_killed_takes_the_command_and_its_children_along() {
     }
 }
 
+/// The processes that a process has started and that are there still.
+fn children(pid: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|process| process.file_name().into_string().ok());
+    let parent = format!(" {pid} ");
+    pids.filter(|child| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
+        // Behind the name and the state.
+        stat.is_ok_and(|stat| stat.rsplit_once(')').unwrap().1[2..].starts_with(&parent))
+    })
+    .collect()
+}
+
+#[test]
+fn a_wrapper_that_is_killed_while_it_waits_leaves_nothing_behind() {
+    let server = Server::start();
+    server.json(&["lock", "acquire", "x"]);
+    let mut wrapper = server.run_in_background(&["x", "--ttl", "500ms", "--", "true"]);
+    server.wait_for_waiters("x", 1);
+    let guardian = children(wrapper.id());
+    assert_eq!(guardian.len(), 1, "{guardian:?}");
+    wrapper.kill().unwrap();
+    wrapper.wait().unwrap();
+    wait_for_end(&guardian[0]);
+    server.wait_for_waiters("x", 0);
+}
+
+#[test]
+fn the_command_has_no_more_open_files_than_it_was_given() {
+    let server = Server::start();
+    let output = server.run_to_end(&["x", "--", "ls", "/proc/self/fd"]);
+    let mut directly = Command::new("ls");
+    let directly = directly.arg("/proc/self/fd").stdin(Stdio::null()).output();
+    assert_eq!(stdout(&output), stdout(&directly.unwrap()));
+}
+
 #[test]
 fn several_locks_are_taken_in_the_order_of_their_names() {
     let server = Server::start();
