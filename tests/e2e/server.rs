@@ -11,6 +11,8 @@ use crate::http;
 
 /// How long anything may take that must happen: generous, and never waited for in vain.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a whole script may take, on a machine that has more to do.
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the server logs in tests: where it listens, and whatever is wrong.
 const LOG: &str = "warn,holdfast::cli::serve=info";
@@ -44,7 +46,7 @@ pub fn run(mut command: Command) -> Output {
     let id = child.id();
     let (ended, end) = std::sync::mpsc::channel();
     std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
-    end.recv_timeout(2 * PATIENCE).unwrap_or_else(|_| {
+    end.recv_timeout(SCRIPT_PATIENCE).unwrap_or_else(|_| {
         signal(id, "KILL");
         panic!("{command:?} did not end")
     })

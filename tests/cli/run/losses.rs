@@ -250,3 +250,35 @@ fn a_server_that_comes_back_in_time_costs_the_command_nothing() {
     assert_eq!(stderr(&output), "");
     assert_eq!(server.json(&["lock", "get", "x"])["state"], "FREE");
 }
+
+/// A lost lock goes on only when nothing of the command that had it lives any more.
+#[test]
+fn the_next_command_begins_when_nothing_of_the_lost_one_lives() {
+    let server = Server::start();
+    for killed in [false, true] {
+        let place = Place::new();
+        let script = noting_term(&place, ":");
+        let args = [
+            "x", "--ttl", "1s", "--grace", "500ms", "--", "sh", "-c", &script,
+        ];
+        let mut run = server.run_in_background(&args);
+        let pid = place.line("ready");
+        // What nobody has waited for yet is gone all the same.
+        let script = format!(
+            "case $(cat /proc/{pid}/stat 2> /dev/null) in '' | *') Z '*) echo is gone ;; *) echo lives ;; esac"
+        );
+        let next = server.run_in_background(&["x", "--", "sh", "-c", &script]);
+        server.wait_for_waiters("x", 1);
+        if killed {
+            run.kill().unwrap();
+            run.wait().unwrap();
+        } else {
+            force_release(&server, "x");
+            server.wait_for_state("x", "HELD_BACK");
+            assert_eq!(wait(run).status.code(), Some(76));
+        }
+        let next = wait(next);
+        assert_eq!(String::from_utf8_lossy(&next.stdout), "is gone\n");
+        assert!(next.status.success(), "{}", stderr(&next));
+    }
+}
