@@ -22,19 +22,21 @@ const WATCHED: Duration = Duration::from_secs(16);
 
 /// Figure 15.
 pub async fn callers(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
-    let dir = tempfile::tempdir()?;
-    let server = Server::start(dir.path()).await?;
-    let mut channels = Vec::new();
-    for _ in 0..STREAMS {
-        channels.push(server.connect().await?);
-    }
-    let client = Client::connect(server.address()).await?;
     let (mut bares, mut retryables, mut owns) = (vec![], vec![], vec![]);
     let (mut to_bare, mut to_retryable) = (vec![], vec![]);
     for round in 0..=plan.rounds {
+        // A server remembers a million request ids for two minutes: a new one for each round.
+        let dir = tempfile::tempdir()?;
+        let server = Server::start(dir.path()).await?;
+        let mut channels = Vec::new();
+        for _ in 0..STREAMS {
+            channels.push(server.connect().await?);
+        }
+        let client = Client::connect(server.address()).await?;
         let bare = on_streams(&channels, CALLS, cycles).await?;
         let retryable = on_streams(&channels, CALLS, retryable_cycles).await?;
         let own = calls_per_second(&client).await?;
+        client.close().await;
         // The first round warms up.
         if round > 0 {
             bares.push(bare);
@@ -44,7 +46,6 @@ pub async fn callers(plan: &Plan, table: &mut Table) -> Result<(), Failed> {
             to_retryable.push(own / retryable);
         }
     }
-    client.close().await;
     table.add(
         "15. the Rust client, 256 callers on one connection",
         "0.8 of figure 2's bare streams",
