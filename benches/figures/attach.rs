@@ -152,10 +152,34 @@ async fn echoes(channel: Channel) -> Result<(), Failed> {
 
 /// Acquires and releases distinct locks, with `IN_FLIGHT` calls always under way.
 pub async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
+    cycle(channel, stream, |call, _| call).await
+}
+
+/// As `cycles`, each call with a request id, as a client makes it that wants to be able to ask again.
+pub async fn retryable_cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
+    let process = uuid::Uuid::new_v4().simple().to_string();
+    cycle(channel, stream, |mut call, number| {
+        let id = format!("{process}-{number:x}");
+        match &mut call {
+            Call::AcquireLock(request) => request.request_id = id,
+            Call::ReleaseLock(request) => request.request_id = id,
+            _ => {}
+        }
+        call
+    })
+    .await
+}
+
+async fn cycle(
+    channel: Channel,
+    stream: usize,
+    finish: impl Fn(Call, usize) -> Call,
+) -> Result<(), Failed> {
     let mut client = Client::attach(channel, 60).await?;
     let name = |slot: u64| format!("lock-{stream}-{slot}");
-    for slot in 0..IN_FLIGHT as u64 {
-        client.send(slot, acquire(name(slot), 0)).await?;
+    for slot in 0..IN_FLIGHT {
+        let call = finish(acquire(name(slot as u64), 0), slot);
+        client.send(slot as u64, call).await?;
     }
     let mut answered = 0;
     while answered < CALLS {
@@ -168,7 +192,9 @@ pub async fn cycles(channel: Channel, stream: usize) -> Result<(), Failed> {
             Told::Released(_) => acquire(name(slot), 0),
             other => return Err(format!("unexpected {other:?}").into()),
         };
-        client.send(slot, next).await?;
+        client
+            .send(slot, finish(next, IN_FLIGHT + answered))
+            .await?;
     }
     client.close().await
 }
