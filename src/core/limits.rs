@@ -151,6 +151,9 @@ pub const ATTEMPT_ERROR_BYTES_MAX: usize = 256;
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
 /// The most outcomes remembered in one namespace; more calls with a request id are refused.
 pub const REQUESTS_PER_NAMESPACE_MAX: usize = 1_000_000;
+/// The same for calls that give something up: room that takes nothing from others, so that who holds
+/// can still release.
+pub const REQUESTS_TO_GIVE_UP_MAX: usize = 1_250_000;
 
 /// From this TTL on, renewals are committed, so that crash after crash can't keep a dead holder's
 /// lock alive for long.

@@ -84,6 +84,36 @@ pub(super) enum Kind {
     CancelWebhook,
 }
 
+impl Kind {
+    /// How many outcomes may be remembered for one of this kind to be added.
+    fn requests_max(self) -> usize {
+        match self {
+            Kind::Release
+            | Kind::RevokeLease
+            | Kind::ForceRelease
+            | Kind::Acknowledge
+            | Kind::Return
+            | Kind::CompleteTicket
+            | Kind::CancelTicket
+            | Kind::CancelWebhook => REQUESTS_TO_GIVE_UP_MAX,
+            Kind::Acquire
+            | Kind::Reserve
+            | Kind::CreateLease
+            | Kind::PutValue
+            | Kind::DeleteValue
+            | Kind::ConfigureQueue
+            | Kind::DeleteQueue
+            | Kind::Enqueue
+            | Kind::Dequeue
+            | Kind::Purge
+            | Kind::Redrive
+            | Kind::CreateFifo
+            | Kind::DeleteFifo
+            | Kind::CreateTicket => REQUESTS_PER_NAMESPACE_MAX,
+        }
+    }
+}
+
 impl Remembered {
     fn kind(&self) -> Kind {
         match &self.what {
@@ -184,10 +214,10 @@ impl State {
                 What::Waiting(waiter) => Recall::Waiting(*waiter),
                 What::Done(done, _) => Recall::Done(done.clone()),
             },
-            None if requests.len() >= REQUESTS_PER_NAMESPACE_MAX => {
+            None if requests.len() >= kind.requests_max() => {
                 let refusal = Refusal::LimitReached {
                     what: "request ids to remember",
-                    max: REQUESTS_PER_NAMESPACE_MAX,
+                    max: kind.requests_max(),
                 };
                 out.refuse(call, refusal);
                 Recall::Refused

@@ -126,7 +126,10 @@ export class Ticket {
         failure = error;
       }
       if (until !== undefined && clock.now() >= until + GRACE_MS) {
-        throw new HoldfastError("waitTimedOut", "the turn did not come in time", { cause: failure });
+        throw new HoldfastError("waitTimedOut", "the turn did not come in time", {
+          reason: "TURN_TIMED_OUT",
+          cause: failure,
+        });
       }
       await this.#calls.pause(failures, failure, signal);
       wait = until === undefined ? undefined : Math.max(1, until - clock.now());

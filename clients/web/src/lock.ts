@@ -253,7 +253,10 @@ class Attempt {
         return told;
       }
       if (this.#until !== undefined && this.#calls.clock.now() >= this.#until + GRACE_MS) {
-        throw new HoldfastError("waitTimedOut", "the turn did not come in time", { cause: told });
+        throw new HoldfastError("waitTimedOut", "the turn did not come in time", {
+          reason: "WAIT_TIMED_OUT",
+          cause: told,
+        });
       }
       await this.#calls.pause(failures, told, this.#asked.signal);
       if (lease.ended.aborted) {

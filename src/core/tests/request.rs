@@ -295,3 +295,24 @@ fn a_hang_up_from_before_a_reload_does_not_take_the_grant_from_whoever_asked_aga
     assert_eq!(rules.take(with_id(acquire("a"), "r")), held);
     assert!(rules.holds("a", held));
 }
+
+#[test]
+fn a_full_memory_of_requests_stops_who_wants_more_and_not_who_gives_up() {
+    let mut rules = Rules::new();
+    let held = rules.take(acquire("a"));
+    let space = rules.state.space(&Namespace::new("default").unwrap());
+    for number in 0..limits::REQUESTS_PER_NAMESPACE_MAX {
+        let id = RequestId::new(&number.to_string()).unwrap();
+        let done = crate::core::request::Done::Released;
+        rules.state.keep_request(space, id, 0, done);
+    }
+    let wanted = rules.call(Command::Acquire(with_id(acquire("b"), "more")));
+    assert!(matches!(wanted, Err(Refusal::LimitReached { .. })));
+    let given_up = rules.call(Command::Release {
+        lock: name("a"),
+        proof: Proof::Token(held),
+        session: None,
+        request_id: id("back"),
+    });
+    assert_eq!(given_up, Ok(Answer::Released));
+}
