@@ -54,7 +54,7 @@ async fn carry(shared: &Arc<Shared>) {
             Err(error) => error,
         };
         broken = true;
-        if shared.link_down(&failure) {
+        if shared.link_down(&failure) || shared.is_done() {
             // What the failure was about is over: there is no reason to wait.
             continue;
         }
@@ -68,18 +68,24 @@ impl Shared {
         loop {
             {
                 let state = self.state();
-                let asks = |pending: &Pending| matches!(pending, Pending::Ask { .. });
-                if state.end == End::No {
-                    if state.session.is_some() || !state.calls.is_empty() || !state.lives.is_empty()
-                    {
-                        return true;
-                    }
-                } else {
-                    return state.session.is_some() || state.calls.values().any(asks);
+                if state.is_done() {
+                    return false;
+                }
+                if state.end != End::No
+                    || state.session.is_some()
+                    || !state.calls.is_empty()
+                    || !state.lives.is_empty()
+                {
+                    return true;
                 }
             }
             self.link_news.notified().await;
         }
+    }
+
+    /// Whether the client has come to its end and has nothing left to say.
+    fn is_done(&self) -> bool {
+        self.state().is_done()
     }
 
     /// Opens a stream, over a new connection where the old one broke.
@@ -258,6 +264,11 @@ impl Shared {
 }
 
 impl State {
+    fn is_done(&self) -> bool {
+        let asks = |pending: &Pending| matches!(pending, Pending::Ask { .. });
+        self.end != End::No && self.session.is_none() && !self.calls.values().any(asks)
+    }
+
     /// Sends every call that has no answer, in the order in which they came.
     fn ask_all_again(&mut self, now: Duration, resumed: bool) {
         self.forget_renewals(now);
