@@ -1,7 +1,8 @@
 """Runs an interactive shell on a terminal of its own and talks to it as a person would.
 
 Each argument is a step: "expect REGEX" waits for what comes to match, from where the last match ended;
-"send TEXT" types, with Python's escapes. The last word of the shell has to be awaited by a step.
+"send TEXT" types, with Python's escapes; "reach NAME" waits until keys reach a program of that name. The
+last word of the shell has to be awaited by a step.
 """
 
 import os
@@ -44,11 +45,34 @@ def expect(pattern):
     done = match.end()
 
 
+def program_and_group(process):
+    """What runs as a process, and its process group."""
+    with open(f"/proc/{process}/stat") as stat:
+        name, _, rest = stat.read().partition("(")[2].rpartition(")")
+    return name, int(rest.split()[2])
+
+
+def reach(name):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        group = os.tcgetpgrp(terminal)
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if program_and_group(process) == (name, group):
+                    return
+            except OSError:
+                continue  # It has ended.
+        time.sleep(0.02)
+    fail(f"no key reaches {name}")
+
+
 expect(r"\$ ")
 for step in sys.argv[1:]:
     action, _, text = step.partition(" ")
     if action == "expect":
         expect(text)
+    elif action == "reach":
+        reach(text)
     else:
         os.write(terminal, text.encode().decode("unicode_escape").encode())
 os.close(terminal)

@@ -96,8 +96,10 @@ fn ctrl_z_stops_the_command_and_fg_lets_it_go_on_with_the_terminal() {
         "expect ready",
         r"send \x1a",
         "expect Stopped.*holdfast run x",
+        PROMPT,
         r"send echo mine=$((1+1))\n",
         "expect mine=2",
+        PROMPT,
         r"send fg\n",
         RESUMED,
         r"send one\n",
@@ -177,7 +179,8 @@ fn a_pipeline_is_one_job() {
         "expect Stopped",
         PROMPT,
         r"send fg\n",
-        RESUMED,
+        // A key before that would be the shell's.
+        "reach cat",
         r"send \x03",
         PROMPT,
         r"send echo codes=${PIPESTATUS[0]}\n",
@@ -212,7 +215,8 @@ fn a_script_that_runs_it_is_stopped_with_it() {
         "expect Stopped",
         PROMPT,
         r"send fg\n",
-        RESUMED,
+        // A key before that would end the script as well.
+        "reach sleep",
         r"send \x1c",
         "expect after=131",
     ]);
