@@ -113,8 +113,9 @@ test("readers share a lock, as many as they allow, and a writer waits for all of
 test("a grant is renewed for as long as it is held", async (t) => {
   const server = await Server.start(t);
   const lock = client(t, server).lock("deploy");
-  const grant = await lock.acquire({ ttl: 500 });
-  const waiter = client(t, server).lock("deploy").acquire({ wait: 2_000 });
+  // Long enough for a machine that stands still for a moment.
+  const grant = await lock.acquire({ ttl: 2_000 });
+  const waiter = client(t, server).lock("deploy").acquire({ wait: 5_000 });
   await assert.rejects(waiter, error("waitTimedOut", "WAIT_TIMED_OUT"));
   assert.ok(grant.held && (await grant.check()));
   await grant.release();
