@@ -19,11 +19,14 @@ use super::timer::Timer;
 /// The holds of a lock that were lost and whose release delays have not passed. It is dropped when it
 /// is empty.
 #[derive(Debug, Default)]
-pub(super) struct Lapsed {
-    /// By fencing token.
-    holds: BTreeMap<u64, LapsedHold>,
-    /// When the last of them stops counting.
-    until: Time,
+pub(super) struct Lapsed(BTreeMap<LapsedKey, LapsedHold>);
+
+/// What tells the lapsed holds of a lock apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LapsedKey {
+    /// When it stops counting: the first to do so is the first of all.
+    pub(super) until: Time,
+    pub(super) fencing_token: u64,
 }
 
 /// A hold that was lost.
@@ -31,55 +34,48 @@ pub(super) struct Lapsed {
 pub(super) struct LapsedHold {
     pub(super) mode: Mode,
     pub(super) max_shared: Option<u32>,
-    /// When it stops counting.
-    pub(super) until: Time,
 }
 
 impl Lapsed {
     pub(super) fn len(&self) -> usize {
-        self.holds.len()
+        self.0.len()
     }
 
     /// How long it takes until none of them counts.
     pub(super) fn left(&self, now: Time) -> Duration {
-        self.until.since(now)
+        let last = self.0.last_key_value();
+        last.map_or(Duration::ZERO, |(key, _)| key.until.since(now))
     }
 
     /// With whom they share the lock: all of them with each other, or else there is one.
     pub(super) fn mode(&self) -> Option<Mode> {
-        self.holds.values().next().map(|hold| hold.mode)
+        self.0.values().next().map(|hold| hold.mode)
     }
 
-    /// The fencing tokens of those that a force release means.
-    pub(super) fn tokens(&self, only: Option<u64>) -> Vec<u64> {
-        match only {
-            None => self.holds.keys().copied().collect(),
-            Some(token) => {
-                let holds = self.holds.contains_key(&token);
-                holds.then_some(token).into_iter().collect()
-            }
-        }
+    /// Those that a force release means.
+    pub(super) fn meant(&self, only: Option<u64>) -> Vec<LapsedKey> {
+        let is_meant = |key: &&LapsedKey| only.is_none_or(|token| key.fencing_token == token);
+        self.0.keys().filter(is_meant).copied().collect()
     }
 
     pub(super) fn bounds(&self) -> impl Iterator<Item = u32> {
         let bound = |hold: &LapsedHold| hold.max_shared.unwrap_or(UNBOUNDED);
-        self.holds.values().map(bound)
+        self.0.values().map(bound)
     }
 
-    fn insert(&mut self, fencing_token: u64, hold: LapsedHold) {
-        self.until = self.until.max(hold.until);
-        self.holds.insert(fencing_token, hold);
+    /// The first whose delay is over.
+    fn due(&self, now: Time) -> Option<LapsedKey> {
+        let (key, _) = self.0.first_key_value()?;
+        (key.until <= now).then_some(*key)
     }
 
-    fn remove(&mut self, fencing_token: u64) -> Option<LapsedHold> {
-        let hold = self.holds.remove(&fencing_token)?;
-        // Those whose time comes go in the order of their ends: then one of the first is as late.
-        let as_late = |other: &LapsedHold| other.until == self.until;
-        if hold.until == self.until && !self.holds.values().any(as_late) {
-            let ends = self.holds.values().map(|hold| hold.until);
-            self.until = ends.max().unwrap_or_default();
-        }
-        Some(hold)
+    /// Whether one of them stops counting just then.
+    fn ends_at(&self, until: Time) -> bool {
+        let key = |fencing_token| LapsedKey {
+            until,
+            fencing_token,
+        };
+        self.0.range(key(0)..=key(u64::MAX)).next().is_some()
     }
 }
 
@@ -99,47 +95,54 @@ impl State {
         if grant.release_delay.is_zero() || !cause.is_loss() {
             return;
         }
+        let key = LapsedKey {
+            until: self.now + grant.release_delay.span(),
+            fencing_token: grant.fencing_token,
+        };
         let hold = LapsedHold {
             mode: grant.mode,
             max_shared: grant.max_shared,
-            until: self.now + grant.release_delay.span(),
         };
-        self.insert_lapsed(grant.lock, grant.fencing_token, hold);
-        let key = self.lapsed_key(grant.lock, grant.fencing_token);
-        out.put(key, Value::Lapsed(hold.record()));
+        self.insert_lapsed(grant.lock, key, hold);
+        let record = self.lapsed_key(grant.lock, grant.fencing_token);
+        out.put(record, Value::Lapsed(hold.record(key.until)));
     }
 
     /// Puts a lapsed hold where it belongs: its lock and its timer.
-    pub(super) fn insert_lapsed(&mut self, lock: LockIx, fencing_token: u64, hold: LapsedHold) {
-        let timer = Timer::Lapsed(lock, fencing_token);
-        self.timers.set(hold.until, timer);
+    pub(super) fn insert_lapsed(&mut self, lock: LockIx, key: LapsedKey, hold: LapsedHold) {
+        self.timers.set(key.until, Timer::Lapsed(lock));
         let lock = &mut self.locks[lock];
         let bound = hold.max_shared.unwrap_or(UNBOUNDED);
         lock.shared_bound = lock.shared_bound.min(bound);
         let lapsed = lock.lapsed.get_or_insert_default();
-        lapsed.insert(fencing_token, hold);
+        lapsed.0.insert(key, hold);
     }
 
     /// Lets a lapsed hold count no more. The lock has to be settled afterwards.
-    pub(super) fn end_lapsed(&mut self, index: LockIx, fencing_token: u64, out: &mut Out) {
+    pub(super) fn end_lapsed(&mut self, index: LockIx, key: LapsedKey, out: &mut Out) {
         let lock = &mut self.locks[index];
         let Some(lapsed) = &mut lock.lapsed else {
             return;
         };
-        let Some(hold) = lapsed.remove(fencing_token) else {
+        let Some(hold) = lapsed.0.remove(&key) else {
             return;
         };
+        // Those that end at the same time share a timer.
+        if !lapsed.ends_at(key.until) {
+            self.timers.unset(key.until, Timer::Lapsed(index));
+        }
         if lapsed.len() == 0 {
             lock.lapsed = None;
         }
-        let timer = Timer::Lapsed(index, fencing_token);
-        self.timers.unset(hold.until, timer);
         self.unbound(index, hold.max_shared);
-        out.delete(self.lapsed_key(index, fencing_token));
+        out.delete(self.lapsed_key(index, key.fencing_token));
     }
 
-    pub(super) fn lapsed_is_due(&mut self, index: LockIx, fencing_token: u64, out: &mut Out) {
-        self.end_lapsed(index, fencing_token, out);
+    pub(super) fn lapsed_is_due(&mut self, index: LockIx, out: &mut Out) {
+        let due = |state: &State| state.locks[index].lapsed.as_ref()?.due(state.now);
+        while let Some(key) = due(self) {
+            self.end_lapsed(index, key, out);
+        }
         self.settle(index, out);
     }
 
@@ -152,30 +155,28 @@ impl State {
     /// Every lapsed hold's record.
     pub(super) fn lapsed_records(&self) -> impl Iterator<Item = (Key, Value)> {
         self.locks.iter().flat_map(move |(index, lock)| {
-            let holds = lock.lapsed.iter().flat_map(|lapsed| &lapsed.holds);
-            holds.map(move |(token, hold)| {
-                let key = self.lapsed_key(index, *token);
-                (key, Value::Lapsed(hold.record()))
+            let holds = lock.lapsed.iter().flat_map(|lapsed| &lapsed.0);
+            holds.map(move |(key, hold)| {
+                let record = self.lapsed_key(index, key.fencing_token);
+                (record, Value::Lapsed(hold.record(key.until)))
             })
         })
     }
 }
 
 impl LapsedHold {
-    fn record(&self) -> LapsedValue {
+    fn record(&self, until: Time) -> LapsedValue {
         LapsedValue {
             shared: self.mode == Mode::Shared,
             max_shared: self.max_shared.unwrap_or(0),
-            ends_nanos: self.until.as_nanos(),
+            ends_nanos: until.as_nanos(),
         }
     }
 
-    /// As stored: the end was committed, and the core's time never runs ahead of it.
     pub(super) fn read(value: &LapsedValue) -> LapsedHold {
         LapsedHold {
             mode: Mode::of(value.shared),
             max_shared: (value.max_shared > 0).then_some(value.max_shared),
-            until: Time::from_nanos(value.ends_nanos),
         }
     }
 }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::command::Mode;
-use super::lapse::LapsedHold;
+use super::lapse::{LapsedHold, LapsedKey};
 use super::limits::HOLDERS_PER_LOCK_MAX;
 use super::name::{
     About, FifoId, LeaseId, LockName, Namespace, ReleaseDelay, RequestId, TicketId, ValueBytes,
@@ -250,7 +250,12 @@ impl Loader {
         let lock = self.lock(space, name)?;
         let hold = LapsedHold::read(value);
         self.is_sound(lock, fencing_token, hold.mode)?;
-        self.state.insert_lapsed(lock, fencing_token, hold);
+        // The end was committed with the hold, and the core's time never runs ahead of it.
+        let key = LapsedKey {
+            until: Time::from_nanos(value.ends_nanos),
+            fencing_token,
+        };
+        self.state.insert_lapsed(lock, key, hold);
         Ok(())
     }
 

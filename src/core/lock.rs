@@ -296,7 +296,7 @@ impl State {
             (Some(lock), Some(token)) => self.grant_by_token(lock, token).into_iter().collect(),
         };
         let lapsed = lock.and_then(|lock| self.locks[lock].lapsed.as_ref());
-        let lapsed = lapsed.map_or_else(Vec::new, |lapsed| lapsed.tokens(fencing_token));
+        let lapsed = lapsed.map_or_else(Vec::new, |lapsed| lapsed.meant(fencing_token));
         let count = grants.len() + lapsed.len();
         out.answer(call, Answer::Forced(count));
         self.remember(space, request, Done::Forced(count), out);
@@ -304,8 +304,8 @@ impl State {
         let Some(lock) = lock.filter(|_| count > 0) else {
             return;
         };
-        for token in lapsed {
-            self.end_lapsed(lock, token, out);
+        for key in lapsed {
+            self.end_lapsed(lock, key, out);
         }
         for grant in grants {
             self.end_grant(grant, EndCause::Forced, None, out);

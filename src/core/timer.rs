@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::command::CallId;
 use super::limits::{LONG_TTL, LONG_TTL_SLACK};
 use super::state::{
     ConsumerIx, FifoIx, GrantIx, ItemIx, LeaseIx, LockIx, TicketIx, ValueIx, WaiterIx, WebhookIx,
@@ -19,8 +18,8 @@ pub(super) enum Timer {
     Lease(LeaseIx),
     /// A grant's own lease may have ended.
     Grant(GrantIx),
-    /// The release delay of a lost grant has passed: the lock's, and the grant's fencing token.
-    Lapsed(LockIx, u64),
+    /// The release delay of a grant that lost this lock has passed.
+    Lapsed(LockIx),
     /// A wait times out.
     Wait(WaiterIx),
     /// A reserved lock may have been unused for too long.
@@ -39,8 +38,8 @@ pub(super) enum Timer {
     ServeFifo(FifoIx),
     /// A ticket lapses, or one that has lapsed is forgotten.
     Ticket(TicketIx),
-    /// A call has waited enough for its ticket's turn.
-    Turn(CallId),
+    /// A call has waited enough for this ticket's turn.
+    Turn(TicketIx),
     /// A FIFO may have been unused for too long.
     Fifo(FifoIx),
     /// The positions of a FIFO's tickets have changed and may be told.
@@ -48,6 +47,9 @@ pub(super) enum Timer {
     /// A webhook was not taken in time, or is to be forgotten.
     Webhook(WebhookIx),
 }
+
+// Every lease has one of them: what is wider than an index belongs in the table it is an index of.
+const _: () = assert!(size_of::<Timer>() == 8);
 
 /// The set of deadlines.
 #[derive(Debug, Default)]

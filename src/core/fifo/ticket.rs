@@ -247,22 +247,24 @@ impl State {
         });
         self.fifos[ticket.fifo].waiting_calls += 1;
         if let Some(ends) = ends {
-            self.timers.set(ends, Timer::Turn(call));
+            self.timers.set(ends, Timer::Turn(index));
         }
         self.calls.insert(call, CallRole::Ticket(index));
         out.effects.push(Effect::InLine(call, standing));
         Ok(())
     }
 
-    /// A call has waited enough for its ticket's turn; the ticket stays.
-    pub(in crate::core) fn turn_is_due(&mut self, call: CallId, out: &mut Out) {
-        let Some(CallRole::Ticket(index)) = self.calls.get(&call) else {
-            return;
-        };
-        let index = *index;
-        self.ticket_call_is_gone(index, call);
-        let refusal = Refusal::TurnTimedOut(self.tickets[index].id, self.standing(index));
-        out.refuse(call, refusal);
+    /// Calls have waited enough for their ticket's turn; the ticket stays.
+    pub(in crate::core) fn turn_is_due(&mut self, index: TicketIx, out: &mut Out) {
+        let now = self.now;
+        let calls = self.tickets[index].calls.iter();
+        let due = calls.filter(|waiting| waiting.ends.is_some_and(|ends| ends <= now));
+        let due: SmallVec<[CallId; 1]> = due.map(|waiting| waiting.call).collect();
+        for call in due {
+            self.ticket_call_is_gone(index, call);
+            let refusal = Refusal::TurnTimedOut(self.tickets[index].id, self.standing(index));
+            out.refuse(call, refusal);
+        }
     }
 
     /// A call waits no more for a ticket that still stands in line.
@@ -275,7 +277,7 @@ impl State {
         }
     }
 
-    /// Takes calls that waited for a ticket out of the tables.
+    /// Takes calls that waited for a ticket, and that it has no more, out of the tables.
     pub(super) fn stop_waiting(&mut self, index: TicketIx, calls: SmallVec<[WaitingCall; 1]>) {
         if calls.is_empty() {
             return;
@@ -284,8 +286,12 @@ impl State {
         self.fifos[fifo].waiting_calls -= calls.len();
         for waiting in calls {
             self.calls.remove(&waiting.call);
-            if let Some(ends) = waiting.ends {
-                self.timers.unset(ends, Timer::Turn(waiting.call));
+            // Calls that end at the same time share a timer.
+            let left = &self.tickets[index].calls;
+            if let Some(ends) = waiting.ends
+                && left.iter().all(|other| other.ends != Some(ends))
+            {
+                self.timers.unset(ends, Timer::Turn(index));
             }
         }
         self.fifo_is_used(fifo);
