@@ -16,8 +16,7 @@ use super::state::*;
 use super::time::Time;
 use super::timer::Timer;
 
-/// The holds of a lock that were lost and whose release delays have not passed. It is dropped when it
-/// is empty.
+/// The holds of a lock that were lost and whose release delays have not passed.
 #[derive(Debug, Default)]
 pub(super) struct Lapsed(BTreeMap<LapsedKey, LapsedHold>);
 
@@ -114,32 +113,25 @@ impl State {
         let lock = &mut self.locks[lock];
         let bound = hold.max_shared.unwrap_or(UNBOUNDED);
         lock.shared_bound = lock.shared_bound.min(bound);
-        let lapsed = lock.lapsed.get_or_insert_default();
-        lapsed.0.insert(key, hold);
+        lock.change_lapsed(|lapsed| lapsed.0.insert(key, hold));
     }
 
     /// Lets a lapsed hold count no more. The lock has to be settled afterwards.
     pub(super) fn end_lapsed(&mut self, index: LockIx, key: LapsedKey, out: &mut Out) {
         let lock = &mut self.locks[index];
-        let Some(lapsed) = &mut lock.lapsed else {
-            return;
-        };
-        let Some(hold) = lapsed.0.remove(&key) else {
+        let Some(hold) = lock.change_lapsed(|lapsed| lapsed.0.remove(&key)) else {
             return;
         };
         // Those that end at the same time share a timer.
-        if !lapsed.ends_at(key.until) {
+        if lock.lapsed().is_none_or(|left| !left.ends_at(key.until)) {
             self.timers.unset(key.until, Timer::Lapsed(index));
-        }
-        if lapsed.len() == 0 {
-            lock.lapsed = None;
         }
         self.unbound(index, hold.max_shared);
         out.delete(self.lapsed_key(index, key.fencing_token));
     }
 
     pub(super) fn lapsed_is_due(&mut self, index: LockIx, out: &mut Out) {
-        let due = |state: &State| state.locks[index].lapsed.as_ref()?.due(state.now);
+        let due = |state: &State| state.locks[index].lapsed()?.due(state.now);
         while let Some(key) = due(self) {
             self.end_lapsed(index, key, out);
         }
@@ -155,7 +147,7 @@ impl State {
     /// Every lapsed hold's record.
     pub(super) fn lapsed_records(&self) -> impl Iterator<Item = (Key, Value)> {
         self.locks.iter().flat_map(move |(index, lock)| {
-            let holds = lock.lapsed.iter().flat_map(|lapsed| &lapsed.0);
+            let holds = lock.lapsed().into_iter().flat_map(|lapsed| &lapsed.0);
             holds.map(move |(key, hold)| {
                 let record = self.lapsed_key(index, key.fencing_token);
                 (record, Value::Lapsed(hold.record(key.until)))

@@ -49,7 +49,7 @@ impl State {
         }
         for (_, lock) in self.locks.iter() {
             let space = &self.space_of(lock.space).name;
-            if let Some(reserved) = &lock.reserved {
+            if let Some(reserved) = lock.reserved() {
                 let destroy_after_nanos = nanos(reserved.destroy_after);
                 add(
                     Key::Lock(space.clone(), lock.name.clone()),
@@ -193,7 +193,7 @@ impl Loader {
         let destroy_after = Duration::from_nanos(value.destroy_after_nanos);
         let timer = state.now + destroy_after;
         state.timers.set(timer, Timer::Reserved(lock));
-        state.locks[lock].reserved = Some(Box::new(Reserved {
+        state.locks[lock].set_reserved(Some(Reserved {
             destroy_after,
             last_used: state.now,
             timer,

@@ -9,8 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::command::*;
 use super::limits::*;
 use super::name::{About, Invalid, LockName, Namespace, ReleaseDelay, RequestId};
@@ -47,7 +45,7 @@ impl State {
         };
         let timer = self.now + destroy_after;
         self.timers.set(timer, Timer::Reserved(lock));
-        let before = self.locks[lock].reserved.replace(Box::new(Reserved {
+        let before = self.locks[lock].set_reserved(Some(Reserved {
             destroy_after,
             last_used: self.now,
             timer,
@@ -295,7 +293,7 @@ impl State {
             (Some(lock), None) => self.locks[lock].holders.to_vec(),
             (Some(lock), Some(token)) => self.grant_by_token(lock, token).into_iter().collect(),
         };
-        let lapsed = lock.and_then(|lock| self.locks[lock].lapsed.as_ref());
+        let lapsed = lock.and_then(|lock| self.locks[lock].lapsed());
         let lapsed = lapsed.map_or_else(Vec::new, |lapsed| lapsed.meant(fencing_token));
         let count = grants.len() + lapsed.len();
         out.answer(call, Answer::Forced(count));
@@ -378,7 +376,7 @@ impl State {
         let lock = &self.locks[lock];
         let first = lock.holders.first();
         let mode = first.map(|grant| self.grants[*grant].mode);
-        let Some(lapsed) = &lock.lapsed else {
+        let Some(lapsed) = lock.lapsed() else {
             return Some((mode?, lock.holders.len()));
         };
         let mode = mode.or(lapsed.mode())?;
@@ -400,15 +398,7 @@ impl State {
                 max: LOCKS_PER_NAMESPACE_MAX,
             });
         }
-        let lock = self.locks.insert(Lock {
-            space,
-            name: name.clone(),
-            holders: SmallVec::new(),
-            shared_bound: UNBOUNDED,
-            lapsed: None,
-            line: None,
-            reserved: None,
-        });
+        let lock = self.locks.insert(Lock::new(space, name.clone()));
         self.space_mut(space).locks.insert(name.clone(), lock);
         Ok(lock)
     }
@@ -527,7 +517,7 @@ impl State {
         }
         let holders = lock.holders.iter().map(|holder| &self.grants[*holder]);
         let holders = holders.map(|grant| grant.max_shared.unwrap_or(UNBOUNDED));
-        let lapsed = lock.lapsed.iter().flat_map(|lapsed| lapsed.bounds());
+        let lapsed = lock.lapsed().into_iter().flat_map(|lapsed| lapsed.bounds());
         let mut smallest = UNBOUNDED;
         for bound in holders.chain(lapsed) {
             if bound == ended {
@@ -552,7 +542,7 @@ impl State {
         if lock.is_in_use() {
             return;
         }
-        match &mut lock.reserved {
+        match lock.reserved_mut() {
             Some(reserved) => reserved.last_used = now,
             None => {
                 let lock = self.locks.remove(index);
@@ -691,7 +681,7 @@ impl State {
         let now = self.now;
         let lock = &mut self.locks[index];
         let in_use = lock.is_in_use();
-        let Some(reserved) = &mut lock.reserved else {
+        let Some(reserved) = lock.reserved_mut() else {
             return;
         };
         if in_use {
@@ -702,7 +692,7 @@ impl State {
             reserved.timer = at;
             return self.timers.set(at, Timer::Reserved(index));
         }
-        lock.reserved = None;
+        lock.set_reserved(None);
         let (space, name) = (lock.space, lock.name.clone());
         out.delete(Key::Lock(self.space_of(space).name.clone(), name));
         self.settle(index, out);

@@ -13,6 +13,7 @@ use super::history::History;
 use super::lapse::Lapsed;
 use super::limits::*;
 use super::line::Pace;
+use super::lock::UNBOUNDED;
 use super::name::{
     About, FifoId, LeaseId, LockName, Namespace, QueueName, ReleaseDelay, RequestId, TicketId,
     ValueKey,
@@ -232,15 +233,68 @@ pub(super) struct Lock {
     pub(super) holders: SmallVec<[GrantIx; 4]>,
     /// The smallest `max_shared` among the holders, those who lost it and hold it back included.
     pub(super) shared_bound: u32,
-    pub(super) lapsed: Option<Box<Lapsed>>,
     pub(super) line: Option<Box<Line>>,
-    pub(super) reserved: Option<Box<Reserved>>,
+    rare: Option<Box<Rare>>,
+}
+
+// Most have one holder and nothing else, and there may be millions.
+const _: () = assert!(size_of::<Lock>() <= 72);
+
+/// What few locks have: one pointer is all that it costs the others.
+#[derive(Debug, Default)]
+struct Rare {
+    lapsed: Lapsed,
+    reserved: Option<Reserved>,
 }
 
 impl Lock {
+    pub(super) fn new(space: SpaceIx, name: LockName) -> Lock {
+        Lock {
+            space,
+            name,
+            holders: SmallVec::new(),
+            shared_bound: UNBOUNDED,
+            line: None,
+            rare: None,
+        }
+    }
+
     /// Whether somebody holds it, or has lost it and holds it back.
     pub(super) fn is_in_use(&self) -> bool {
-        !self.holders.is_empty() || self.lapsed.is_some()
+        !self.holders.is_empty() || self.lapsed().is_some()
+    }
+
+    /// Those who lost it and hold it back, where there are any.
+    pub(super) fn lapsed(&self) -> Option<&Lapsed> {
+        let rare = self.rare.as_ref()?;
+        (rare.lapsed.len() > 0).then_some(&rare.lapsed)
+    }
+
+    pub(super) fn reserved(&self) -> Option<&Reserved> {
+        self.rare.as_ref()?.reserved.as_ref()
+    }
+
+    pub(super) fn reserved_mut(&mut self) -> Option<&mut Reserved> {
+        self.rare.as_mut()?.reserved.as_mut()
+    }
+
+    /// Reserves it, or not; gives what it was.
+    pub(super) fn set_reserved(&mut self, reserved: Option<Reserved>) -> Option<Reserved> {
+        self.change_rare(|rare| std::mem::replace(&mut rare.reserved, reserved))
+    }
+
+    pub(super) fn change_lapsed<T>(&mut self, change: impl FnOnce(&mut Lapsed) -> T) -> T {
+        self.change_rare(|rare| change(&mut rare.lapsed))
+    }
+
+    /// Makes the rare parts for a change, and drops them where nothing is left in them.
+    fn change_rare<T>(&mut self, change: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let changed = change(&mut rare);
+        if rare.lapsed.len() > 0 || rare.reserved.is_some() {
+            self.rare = Some(rare);
+        }
+        changed
     }
 }
 
@@ -309,6 +363,9 @@ pub(super) struct Grant {
     pub(super) session: Option<CallId>,
     pub(super) request: Option<Box<(RequestId, u64)>>,
 }
+
+// There is one for each lock that is held, and there may be millions.
+const _: () = assert!(size_of::<Grant>() <= 112);
 
 /// A place in line.
 #[derive(Debug)]

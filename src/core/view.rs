@@ -36,8 +36,8 @@ impl State {
                 .collect(),
             holder_count: lock.holders.len(),
             waiter_count: lock.line.as_ref().map_or(0, |line| line.places.len()),
-            reserved: lock.reserved.is_some(),
-            held_back_for: lock.lapsed.as_ref().map(|lapsed| lapsed.left(self.now)),
+            reserved: lock.reserved().is_some(),
+            held_back_for: lock.lapsed().map(|lapsed| lapsed.left(self.now)),
         }
     }
 

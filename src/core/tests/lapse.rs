@@ -476,10 +476,3 @@ fn who_waits_until_the_end_of_the_delay_is_served_and_not_sent_away() {
     rules.pass(DELAY);
     rules.got(waiter);
 }
-
-#[test]
-fn a_delay_costs_a_grant_nothing_and_a_lock_one_pointer() {
-    assert_eq!(size_of::<state::Grant>(), 112);
-    assert_eq!(size_of::<state::Lock>(), 80);
-    assert_eq!(size_of::<timer::Timer>(), 16);
-}
