@@ -315,6 +315,25 @@ fn a_span_without_an_end_never_passes() {
 }
 
 #[test]
+fn calls_that_wait_equally_long_end_together_though_one_of_them_hangs_up() {
+    let mut rules = Rules::with_tickets(settings(), 2);
+    let [gone, second, third] = [WAIT, WAIT, WAIT].map(|span| {
+        let call = wait("f", TicketId(2), Some(span));
+        rules.ask(call)
+    });
+    rules.ask(Command::Cancel { call: gone });
+    rules.pass(WAIT - MS);
+    assert_eq!([second, third].map(|call| rules.reply(call)), [None, None]);
+    rules.pass(MS);
+    for call in [second, third] {
+        let reply = rules.reply(call);
+        let timed_out = matches!(reply, Some(Err(Refusal::TurnTimedOut(TicketId(2), _))));
+        assert!(timed_out, "{reply:?}");
+    }
+    assert_eq!(rules.reply(gone), None);
+}
+
+#[test]
 fn a_wait_ends_at_its_time_and_the_ticket_stays() {
     let mut rules = Rules::with_tickets(settings(), 2);
     let own = rules.ask(wait("f", TicketId(2), Some(WAIT)));

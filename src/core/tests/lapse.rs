@@ -242,6 +242,21 @@ fn the_max_shared_of_a_lapsed_hold_bounds_the_lock_until_its_end() {
 }
 
 #[test]
+fn delays_that_end_together_end_in_time_though_one_of_them_was_forced() {
+    let mut rules = Rules::new();
+    let [forced, second, third] = [(); 3].map(|()| rules.take(delayed(shared("a"))));
+    rules.pass(TTL);
+    assert_eq!(rules.force("a", Some(forced)), 1);
+    rules.pass(DELAY - MS);
+    assert!(rules.is_refused_as_held(acquire("a")));
+    assert!(rules.has_lapsed_record("a", second));
+    rules.pass(MS);
+    assert!(!rules.has_lapsed_record("a", second));
+    assert!(!rules.has_lapsed_record("a", third));
+    rules.take(acquire("a"));
+}
+
+#[test]
 fn a_lock_is_held_back_until_the_last_of_several_delays() {
     let mut rules = Rules::new();
     let long = rules.take(delayed_by(9 * SEC, shared("a")));
