@@ -6,6 +6,7 @@
 //! has no waiters.
 //! Invariant: who would overtake a waiter waits.
 
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -389,18 +390,20 @@ impl State {
         space: SpaceIx,
         name: &LockName,
     ) -> Result<LockIx, Refusal> {
-        if let Some(lock) = self.space_of(space).locks.get(name) {
-            return Ok(*lock);
-        }
-        if self.space_of(space).locks.len() >= LOCKS_PER_NAMESPACE_MAX {
-            return Err(Refusal::LimitReached {
+        // Not by a method: the table of locks is changed beside it.
+        let locks = &mut self.spaces[usize::from(space)].locks;
+        let count = locks.len();
+        match locks.entry(name.clone()) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(_) if count >= LOCKS_PER_NAMESPACE_MAX => Err(Refusal::LimitReached {
                 what: "locks in the namespace",
                 max: LOCKS_PER_NAMESPACE_MAX,
-            });
+            }),
+            Entry::Vacant(place) => {
+                let lock = self.locks.insert(Lock::new(space, name.clone()));
+                Ok(*place.insert(lock))
+            }
         }
-        let lock = self.locks.insert(Lock::new(space, name.clone()));
-        self.space_mut(space).locks.insert(name.clone(), lock);
-        Ok(lock)
     }
 
     /// Makes a grant and tells `calls` of it. The ask fits, and nobody waits before it.
