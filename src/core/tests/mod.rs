@@ -9,6 +9,7 @@ mod history;
 mod lapse;
 mod lease;
 mod line;
+mod load;
 mod lock;
 mod queue;
 mod request;
