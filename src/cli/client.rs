@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ pub fn execute(
     output: Output,
     command: impl Future<Output = Result<ExitCode, CliError>>,
 ) -> anyhow::Result<ExitCode> {
+    // Boxed: the runtime polls it at two places, and would have all of its code twice.
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command);
     // One thread does: a client command has one thing to do.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

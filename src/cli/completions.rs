@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-/// The arguments of `holdfast completions`.
+/// Print a script that completes this command's arguments in a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

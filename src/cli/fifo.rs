@@ -22,7 +22,7 @@ use crate::proto::v1::{
     Timeouts,
 };
 
-/// The arguments of `holdfast fifo`.
+/// Stand in durable lines, with tickets that outlive connections
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct FifoArgs {

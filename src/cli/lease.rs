@@ -28,7 +28,7 @@ const RENEW_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How long to wait before a failed renewal is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The arguments of `holdfast lease`.
+/// Make and keep shared leases: one heartbeat for many locks
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct LeaseArgs {

@@ -22,7 +22,7 @@ use crate::proto::v1::{
     watch_lock_response::Event,
 };
 
-/// The arguments of `holdfast lock`.
+/// Take, keep, give back and look at locks
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct LockArgs {

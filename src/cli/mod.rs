@@ -42,7 +42,10 @@ struct Cli {
     command: Command,
 }
 
+// The arguments of a subcommand are made only when it is called. Their doc comment then replaces the
+// one here, which is all that the list of subcommands knows.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Run the server
     Serve(Box<serve::Serve>),
@@ -128,5 +131,27 @@ fn print(bytes: &[u8]) -> io::Result<()> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn a_subcommand_says_of_itself_what_the_list_says_of_it() {
+        let listed = Cli::command();
+        let mut built = listed.clone();
+        built.build();
+        assert!(listed.has_subcommands());
+        for subcommand in listed.get_subcommands() {
+            let name = subcommand.get_name();
+            let itself = built.find_subcommand(name).unwrap();
+            let about = |command: &clap::Command| command.get_about().unwrap().to_string();
+            assert_eq!(about(itself), about(subcommand), "{name}");
+        }
     }
 }

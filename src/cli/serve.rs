@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::server::config::StoreKind;
 use crate::server::{Config, Server, Settings, logs};
 
-/// The arguments of `holdfast serve`.
+/// Run the server
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Every flag can also be set in the environment, as shown, or in the configuration file, under the \

@@ -15,7 +15,7 @@ use crate::server::config::default_data_dir;
 use crate::server::limits::TOKEN_NAME_BYTES_MAX;
 use crate::server::tokens::{TokenEntry, TokenHash, TokensFile, fresh_token, role_name};
 
-/// The arguments of `holdfast token`.
+/// Make, list and revoke the API tokens of a server on this machine
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Tokens are kept, as hashes, in the server's data directory. A running server learns of changes \

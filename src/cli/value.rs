@@ -22,7 +22,7 @@ use crate::proto::v1::{
     PutValueRequest, ValueEventKind, WatchValueRequest,
 };
 
-/// The arguments of `holdfast value`.
+/// Keep small values under keys, and change them atomically
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct ValueArgs {

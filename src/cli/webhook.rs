@@ -17,7 +17,7 @@ use crate::proto::v1::{
     self, CancelWebhookRequest, GetWebhookRequest, GetWebhookSecretRequest, ListWebhooksRequest,
 };
 
-/// The arguments of `holdfast webhook`.
+/// Look at webhooks, give them up, and tell what they are signed with
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct WebhookArgs {

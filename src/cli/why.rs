@@ -12,7 +12,7 @@ use super::output::Output;
 use super::views;
 use crate::proto::v1::{ExplainLockRequest, ExplainLockResponse};
 
-/// Tell what stands behind a lock: who holds it since when, who waits, and how its last holds ended
+/// Tell what stands behind a lock: who holds it, who waits, and how its last holds ended
 ///
 /// The server keeps the last 8 holds of each of the 4,096 locks that were last given up, in memory:
 /// a restart forgets them.

@@ -7,7 +7,9 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{fmt, registry};
 
 use super::StartError;
 
@@ -25,12 +27,13 @@ pub enum LogFormat {
 /// What is logged when nothing else is said.
 const DEFAULT_FILTER: &str = "info";
 
-/// Starts logging for this process. The filter is a level or directives as of `tracing`.
+/// Starts logging for this process. The filter is a level, or levels of targets as [`Targets`] reads
+/// them.
 ///
 /// # Errors
 /// [`StartError::Setting`] when the filter can't be read.
 pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), StartError> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_FILTER)).map_err(|error| {
+    let filter: Targets = filter.unwrap_or(DEFAULT_FILTER).parse().map_err(|error| {
         StartError::Setting {
             name: "log",
             expected: format!(
@@ -38,15 +41,15 @@ pub fn start(filter: Option<&str>, format: LogFormat) -> Result<(), StartError> 
             ),
         }
     })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // Fails only where logging was started before, and then it goes on as it was.
-    let _ = match format {
-        LogFormat::Text => logs.with_target(false).try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // Fails only where logging was started before, and then it goes on as it was.
+    let _ = registry().with(filter).with(lines).try_init();
     // A defect is logged like everything else, and by its place alone: its message may hold anything.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
         Some(place) => tracing::error!(%place, "the server has a defect (panic)"),

@@ -17,7 +17,7 @@ use super::input;
 use super::listing::PageArgs;
 use super::output::Output;
 
-/// The arguments of `holdfast queue`.
+/// Put items in line, and take each once
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct QueueArgs {
