@@ -3,6 +3,7 @@
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
 mod acquire;
+mod awaited;
 mod callback;
 mod client;
 mod completions;

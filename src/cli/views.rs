@@ -125,7 +125,7 @@ impl Display for Holder {
 }
 
 /// The owner, or what stands for one that gave no name.
-fn name(owner: &str) -> &str {
+pub fn name(owner: &str) -> &str {
     match owner {
         "" => "someone without a name",
         owner => owner,

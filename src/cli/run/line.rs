@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::hold::first_loss;
 use super::news::{News, Place, at};
 use super::plan::{Plan, What};
+use crate::cli::awaited::Awaited;
 use crate::cli::error::CliError;
 
 /// When the server is first asked who holds the lock, where it said nothing by itself: one that does
@@ -73,7 +74,7 @@ async fn stand(lock: &Lock, news: &mut News) -> Result<Grant, CliError> {
     let mut looking = pin!(Fuse::terminated());
     let mut next_look = Some(Instant::now() + FIRST_LOOK);
     let mut heard = false;
-    let mut place = Place::for_lock(lock.name());
+    let mut place = Place::new(Awaited::Lock(lock.name().to_owned()));
     loop {
         tokio::select! {
             biased;

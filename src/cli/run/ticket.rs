@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::news::{Loss, News, Place, at};
 use super::plan::Plan;
 use crate::api::Reason;
+use crate::cli::awaited::Awaited;
 use crate::cli::error::CliError;
 use crate::cli::input::Wait;
 
@@ -107,7 +108,7 @@ async fn stand(
         }
     });
     let mut looking = pin!(Fuse::terminated());
-    let mut place = Place::for_fifo(ticket.fifo());
+    let mut place = Place::new(Awaited::Fifo(ticket.fifo().to_owned()));
     loop {
         tokio::select! {
             biased;
