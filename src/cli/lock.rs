@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::acquire::{self, AcquireArgs};
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES, Exit};
 use super::input;
 use super::listing::{self, PageArgs};
@@ -195,27 +195,22 @@ struct ReserveArgs {
 }
 
 impl LockArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            LockCommand::Acquire(args) => acquire::run(&client, output, args).await?,
-            LockCommand::Release(args) => release(&client, output, args).await?,
-            LockCommand::Renew(args) => renew(&client, output, args).await?,
-            LockCommand::Get(args) => get(&client, output, args).await?,
-            LockCommand::List(args) => list(&client, output, args).await?,
-            LockCommand::Watch(args) => watch(&client, output, args).await?,
-            LockCommand::Check(args) => return check(&client, output, args).await,
-            LockCommand::ForceRelease(args) => force_release(&client, output, args).await?,
-            LockCommand::Reserve(args) => reserve(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                LockCommand::Acquire(args) => acquire::run(&client, output, args).await?,
+                LockCommand::Release(args) => release(&client, output, args).await?,
+                LockCommand::Renew(args) => renew(&client, output, args).await?,
+                LockCommand::Get(args) => get(&client, output, args).await?,
+                LockCommand::List(args) => list(&client, output, args).await?,
+                LockCommand::Watch(args) => watch(&client, output, args).await?,
+                LockCommand::Check(args) => return check(&client, output, args).await,
+                LockCommand::ForceRelease(args) => force_release(&client, output, args).await?,
+                LockCommand::Reserve(args) => reserve(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
