@@ -228,6 +228,21 @@ async def test_after_a_pause_beyond_the_ttl_the_next_call_has_a_new_lease(server
             await client.lock("deploy").force_release()
 
 
+async def cut_off_while_waiting(
+    client: aio.Client, other: aio.Client, proxy: Proxy
+) -> tuple[aio.Grant, aio.Grant, asyncio.Task[aio.Grant]]:
+    """Cut a client off that has a lock and waits for one of another's.
+
+    Returns its grant, the other's, and its waiting.
+    """
+    mine = await client.lock("mine").acquire()
+    before = await other.lock("deploy").acquire()
+    asking = asyncio.create_task(client.lock("deploy").acquire())
+    await waiting(other, "deploy", 1)
+    proxy.cut()
+    return mine, before, asking
+
+
 async def test_a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_way(
     server: Server, proxy: Proxy
 ) -> None:
@@ -236,11 +251,7 @@ async def test_a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_w
         aio.connect(server.address) as other,
         aio.connect(proxy.address, ttl=600, clock=clock) as client,
     ):
-        mine = await client.lock("mine").acquire()
-        before = await other.lock("deploy").acquire()
-        asking = asyncio.create_task(client.lock("deploy").acquire())
-        await waiting(other, "deploy", 1)
-        proxy.cut()
+        mine, before, asking = await cut_off_while_waiting(client, other, proxy)
         await before.release()
         unknown = (await other.lock("deploy").state()).holders[0].fencing_token
         clock.ahead += 130
@@ -258,11 +269,7 @@ async def test_a_long_cut_costs_nothing_where_nothing_was_granted_in_it(
         aio.connect(server.address) as other,
         aio.connect(proxy.address, ttl=600, clock=clock) as client,
     ):
-        mine = await client.lock("mine").acquire()
-        before = await other.lock("deploy").acquire()
-        asking = asyncio.create_task(client.lock("deploy").acquire())
-        await waiting(other, "deploy", 1)
-        proxy.cut()
+        mine, before, asking = await cut_off_while_waiting(client, other, proxy)
         clock.ahead += 130
         proxy.heal()
         # It is answered over the next stream.

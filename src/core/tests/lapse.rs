@@ -17,18 +17,6 @@ fn delayed_by(delay: Duration, acquire: Acquire) -> Acquire {
 }
 
 impl Rules {
-    fn force(&mut self, lock: &str, fencing_token: Option<u64>) -> usize {
-        let forced = self.call(Command::ForceRelease {
-            lock: name(lock),
-            fencing_token,
-            request_id: None,
-        });
-        match forced {
-            Ok(Answer::Forced(count)) => count,
-            other => panic!("{other:?}"),
-        }
-    }
-
     fn held_back_for(&mut self, lock: &str) -> Option<Duration> {
         self.view(lock).held_back_for
     }
@@ -141,12 +129,7 @@ fn a_revoked_lease_has_no_delay_and_one_that_expires_has_those_of_its_grants() {
     let mut rules = Rules::new();
     let lease = rules.lease(TTL);
     rules.take(delayed(on_lease(acquire("a"), lease)));
-    rules
-        .call(Command::RevokeLease {
-            id: lease,
-            request_id: None,
-        })
-        .unwrap();
+    rules.revoke(lease).unwrap();
     rules.take(acquire("a"));
 
     let lease = rules.lease(TTL);

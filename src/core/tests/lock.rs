@@ -246,17 +246,10 @@ fn a_forced_release_ends_the_one_named_or_else_all() {
     let first = rules.take(shared("a"));
     rules.take(shared("a"));
     rules.take(shared("a"));
-    let mut force = |fencing_token| {
-        rules.call(Command::ForceRelease {
-            lock: name("a"),
-            fencing_token,
-            request_id: None,
-        })
-    };
-    assert_eq!(force(Some(first)), Ok(Answer::Forced(1)));
-    assert_eq!(force(Some(first)), Ok(Answer::Forced(0)));
-    assert_eq!(force(None), Ok(Answer::Forced(2)));
-    assert_eq!(force(None), Ok(Answer::Forced(0)));
+    assert_eq!(rules.force("a", Some(first)), 1);
+    assert_eq!(rules.force("a", Some(first)), 0);
+    assert_eq!(rules.force("a", None), 2);
+    assert_eq!(rules.force("a", None), 0);
 }
 
 #[test]
