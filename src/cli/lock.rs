@@ -108,7 +108,7 @@ struct GetArgs {
     lock: String,
 }
 
-/// List locks that are held, waited for or reserved, by name
+/// List locks that are held, held back, waited for or reserved, by name
 ///
 /// With API tokens configured it wants the role admin.
 #[derive(Args, Debug)]

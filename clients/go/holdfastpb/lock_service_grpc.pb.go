@@ -88,8 +88,8 @@ type LockServiceClient interface {
 	ReleaseLock(ctx context.Context, in *ReleaseLockRequest, opts ...grpc.CallOption) (*ReleaseLockResponse, error)
 	// GetLock tells who holds a lock and how many wait. A lock that nobody has named is free.
 	GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error)
-	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-	// of their names' bytes. With API tokens configured it wants the role `admin`.
+	// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+	// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
 	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
 	// its last holds ended.
@@ -302,8 +302,8 @@ type LockServiceServer interface {
 	ReleaseLock(context.Context, *ReleaseLockRequest) (*ReleaseLockResponse, error)
 	// GetLock tells who holds a lock and how many wait. A lock that nobody has named is free.
 	GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error)
-	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-	// of their names' bytes. With API tokens configured it wants the role `admin`.
+	// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+	// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
 	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
 	// its last holds ended.

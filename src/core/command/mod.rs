@@ -93,7 +93,8 @@ pub struct Acquire {
     pub request_id: Option<RequestId>,
     /// The session whose call this is: it gets the grant's loss notice.
     pub session: Option<CallId>,
-    /// Refuse with [`Refusal::LockNotFound`] where the lock is neither held, waited for nor reserved.
+    /// Refuse with [`Refusal::LockNotFound`] where the lock is neither held, held back, waited for nor
+    /// reserved.
     pub must_exist: bool,
     /// Whoever knows the lock's name may renew and release the grant.
     pub open: bool,

@@ -2123,8 +2123,8 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("holdfast.v1.LockService", "GetLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-        /// of their names' bytes. With API tokens configured it wants the role `admin`.
+        /// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+        /// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
         pub async fn list_locks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListLocksRequest>,

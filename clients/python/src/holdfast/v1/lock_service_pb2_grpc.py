@@ -187,8 +187,8 @@ class LockServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLocks(self, request, context):
-        """ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-        of their names' bytes. With API tokens configured it wants the role `admin`.
+        """ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+        or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1403,8 +1403,8 @@ export const LockService: GenService<{
     output: typeof GetLockResponseSchema;
   },
   /**
-   * ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-   * of their names' bytes. With API tokens configured it wants the role `admin`.
+   * ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+   * or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
    *
    * @generated from rpc holdfast.v1.LockService.ListLocks
    */
