@@ -127,6 +127,9 @@ struct ListArgs {
 }
 
 /// Follow a lock: its state, and then every change of its holders, until Ctrl-C
+///
+/// Where a lost grant holds the lock back, held_back_for says for how long, and release_delay_ended that
+/// it does so no more. The lock is free when nobody holds it and nothing holds it back.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

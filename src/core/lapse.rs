@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::command::{EndCause, Mode};
+use super::command::{EndCause, LockChange, Mode};
 use super::lock::UNBOUNDED;
 use super::record::{Key, LapsedValue, Value};
 use super::state::*;
@@ -136,11 +136,19 @@ impl State {
         self.timers.unset(hold.until, timer);
         self.unbound(index, hold.max_shared);
         out.delete(self.lapsed_key(index, fencing_token));
+        let over = || LockChange::ReleaseDelayEnded(fencing_token);
+        self.announce(index, over, out);
     }
 
     pub(super) fn lapsed_is_due(&mut self, index: LockIx, fencing_token: u64, out: &mut Out) {
         self.end_lapsed(index, fencing_token, out);
         self.settle(index, out);
+    }
+
+    /// How long lapsed holds hold a lock back; `None`: there are none.
+    pub(super) fn held_back_for(&self, lock: &Lock) -> Option<Duration> {
+        let lapsed = lock.lapsed.as_ref()?;
+        Some(lapsed.left(self.now))
     }
 
     fn lapsed_key(&self, lock: LockIx, fencing_token: u64) -> Key {

@@ -97,7 +97,8 @@ type LockServiceClient interface {
 	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
 	// the namespace that were last given up. A restart forgets them.
 	ExplainLock(ctx context.Context, in *ExplainLockRequest, opts ...grpc.CallOption) (*ExplainLockResponse, error)
-	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+	// WatchLock tells a lock's state and then every change of its holders and every end of a release
+	// delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
 	// `SLOW_READER`.
@@ -311,7 +312,8 @@ type LockServiceServer interface {
 	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
 	// the namespace that were last given up. A restart forgets them.
 	ExplainLock(context.Context, *ExplainLockRequest) (*ExplainLockResponse, error)
-	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+	// WatchLock tells a lock's state and then every change of its holders and every end of a release
+	// delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
 	// `SLOW_READER`.

@@ -361,6 +361,24 @@ test("a watch tells every change, over a server that is killed", async (t) => {
   assert.deepEqual(await soon("the end", last), { done: true, value: undefined });
 });
 
+test("a watch tells how long a lock is held back and when that is over", async (t) => {
+  const server = await Server.start(t);
+  const lock = client(t, server).lock("deploy");
+  await lock.acquire({ releaseDelay: 3_600_000 });
+  const watch = lock.watch();
+  const next = async () => {
+    const news = await soon("news", watch.next());
+    assert.ok(!news.done);
+    return [news.value.change?.kind, news.value.state.holderCount, news.value.state.heldBackFor];
+  };
+  assert.deepEqual(await next(), [undefined, 1, undefined]);
+  execFileSync(HOLDFAST, ["lock", "force-release", "deploy", "--addr", server.address]);
+  assert.deepEqual(await next(), ["forced", 0, 3_600_000]);
+  execFileSync(HOLDFAST, ["lock", "force-release", "deploy", "--addr", server.address]);
+  assert.deepEqual(await next(), [undefined, 0, undefined]);
+  await watch.return();
+});
+
 /** The leases that the command line lists. */
 function leasesOf(json: string): { lease_id: string; waiter_count: number }[] {
   const parsed = JSON.parse(json);

@@ -348,7 +348,11 @@ fn a_watcher_is_told_of_every_change_until_it_goes() {
     for effect in &rules.told {
         if let Effect::Changed(to, event) = effect {
             assert_eq!(*to, call);
-            changes.push((event.ended, event.holder_count, event.waiter_count));
+            let ended = match event.change {
+                LockChange::Ended(_, cause) => Some(cause),
+                _ => None,
+            };
+            changes.push((ended, event.holder_count, event.waiter_count));
         }
     }
     let released = Some(EndCause::Released);
