@@ -464,3 +464,50 @@ func TestACancelledContextLeavesTheLineAtEveryStage(t *testing.T) {
 		release(t, g)
 	}
 }
+
+func TestALeaseIsReleasedThoughItsConnectionBreaksMeanwhile(t *testing.T) {
+	s := start(t)
+	p := startProxy(t, s.address)
+	lease, err := dial(t, p.address()).Lease(soon(t), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := acquire(t, lease.Lock("deploy"))
+	p.silence()
+	released := make(chan error, 1)
+	go func() { released <- lease.Release(soon(t)) }()
+	eventually(t, "the release begins", func() bool { return g.Err() != nil })
+	p.drop()
+	p.heal()
+	if err := arrives(t, "the release", released); err != nil {
+		t.Fatal(err)
+	}
+	settles(t, s.client().Lock("deploy"), 0, 0)
+}
+
+func TestCloseGivesEverythingBackThoughItsConnectionBreaksMeanwhile(t *testing.T) {
+	s := start(t)
+	p := startProxy(t, s.address)
+	c := dial(t, p.address(), holdfast.WithTTL(time.Hour))
+	g := acquire(t, c.Lock("deploy"))
+	p.silence()
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	eventually(t, "the end begins", func() bool { return g.Err() != nil })
+	p.drop()
+	p.heal()
+	if err := arrives(t, "the end", closed); err != nil {
+		t.Fatal(err)
+	}
+	settles(t, s.client().Lock("deploy"), 0, 0)
+}
+
+func TestAShortTTLDoesNotKeepASlowNetworkFromBeingConnected(t *testing.T) {
+	s := start(t)
+	p := startProxy(t, s.address)
+	c := dial(t, p.address(), holdfast.WithTTL(time.Second))
+	release(t, acquire(t, c.Lock("deploy")))
+	p.slow(600 * time.Millisecond)
+	p.drop()
+	release(t, acquire(t, c.Lock("deploy")))
+}

@@ -207,6 +207,7 @@ type proxy struct {
 	mu       sync.Mutex
 	healed   *sync.Cond
 	cut      bool
+	delay    time.Duration
 	conns    map[net.Conn]struct{}
 }
 
@@ -245,6 +246,10 @@ func (p *proxy) accept() {
 
 func (p *proxy) serve(near net.Conn) {
 	defer near.Close()
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	time.Sleep(delay)
 	far, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
@@ -274,6 +279,13 @@ func (p *proxy) copy(to io.Writer, from io.Reader) {
 			return
 		}
 	}
+}
+
+// slow has every new connection take so long from now on.
+func (p *proxy) slow(delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = delay
 }
 
 // silence lets nothing through from now on, and tells nobody.

@@ -71,8 +71,8 @@ type session struct {
 	heard time.Duration
 	// closing is whether the session is being shut.
 	closing bool
-	// closed is closed when the server has confirmed that.
-	closed chan struct{}
+	// closed is closed when the server has confirmed that, and parted when the stream broke before it could.
+	closed, parted chan struct{}
 	// over is why the session has ended.
 	over   error
 	users  int
@@ -99,6 +99,7 @@ func newSession(c *Client, ttl time.Duration, named bool, metadata map[string]st
 		wake:     make(chan struct{}, 1),
 		opened:   make(chan struct{}),
 		closed:   make(chan struct{}),
+		parted:   make(chan struct{}),
 		calls:    map[uint64]*call{},
 		grants:   map[uint64]*Grant{},
 		nextID:   1,
@@ -111,10 +112,16 @@ func newSession(c *Client, ttl time.Duration, named bool, metadata map[string]st
 // run keeps the session attached until it ends.
 func (s *session) run() {
 	p := pause{most: min(reattachMax, s.ttl/6)}
+	patience := s.answerWithin()
 	for {
-		opened, err := s.attach()
-		if opened {
+		opened, err := s.attach(patience)
+		switch {
+		case opened:
 			p.next = 0
+			patience = s.answerWithin()
+		case errors.Is(err, errStalled):
+			// The network may be slow, and the next try begins with a new connection: it has longer.
+			patience = min(2*patience, answerMax)
 		}
 		s.detached(err)
 		if s.ctx.Err() != nil || !sleep(s.ctx, p.step(0)) {
@@ -131,6 +138,7 @@ func (s *session) detached(err error) {
 	defer s.mu.Unlock()
 	s.up = false
 	if s.closing {
+		s.isParted()
 		return
 	}
 	told := readStatus(err)
@@ -323,6 +331,7 @@ func (s *session) shutNow(ctx context.Context, why error) error {
 		select {
 		case <-s.closed:
 			lease = ""
+		case <-s.parted:
 		case <-s.ctx.Done():
 		case <-ctx.Done():
 			err = ended(ctx)
@@ -347,5 +356,16 @@ func (s *session) isClosed() {
 	case <-s.closed:
 	default:
 		close(s.closed)
+	}
+}
+
+// isParted takes note of a stream that ended while the session was being shut: without a confirmation
+// there will be none.
+func (s *session) isParted() {
+	select {
+	case <-s.closed:
+	case <-s.parted:
+	default:
+		close(s.parted)
 	}
 }

@@ -27,15 +27,15 @@ func (s *session) renewEvery() time.Duration {
 	return min(s.ttl/3, renewalMax)
 }
 
-// attach opens a stream, takes the session up again if there is one, and serves the stream until it
-// breaks. It tells whether the session was open, and why it is not any more.
-func (s *session) attach() (opened bool, err error) {
+// attach opens a stream within patience, takes the session up again if there is one, and serves the stream
+// until it breaks. It tells whether the session was open, and why it is not any more.
+func (s *session) attach(patience time.Duration) (opened bool, err error) {
 	conn := s.client.link()
 	// The session's own pauses are enough.
 	conn.ResetConnectBackoff()
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
-	late := time.AfterFunc(s.answerWithin(), func() { cancel(errStalled) })
+	late := time.AfterFunc(patience, func() { cancel(errStalled) })
 	defer late.Stop()
 	defer func() {
 		if errors.Is(context.Cause(ctx), errStalled) {

@@ -115,15 +115,18 @@ async def test_restarts_between_commit_and_reply(stage: Stage, language: str, di
     acknowledge = agent.tell("acknowledge", of=taken.number)
     commands = [acquire, release, wait, complete, made, push, take, acknowledge]
 
+    async def is_committed() -> None:
+        await server.settles(name, 1, 0)
+        await server.settles(f"{name}/held", 0, 0)
+        await server.fifo_settles(name, 1, 0)
+        await server.tickets_are(ready, ["ACCEPTED"])
+        await server.queue_settles(name, ready=1, delivered=0)
+        await server.queue_settles(f"{name}/waiting", ready=0, delivered=1)
+        await server.queue_settles(f"{name}/taken", ready=0, delivered=0)
+
     # All of it is committed...
-    await server.settles(name, 1, 0)
+    await is_committed()
     (token,) = await server.tokens(name)
-    await server.settles(f"{name}/held", 0, 0)
-    await server.fifo_settles(name, 1, 0)
-    await server.tickets_are(ready, ["ACCEPTED"])
-    await server.queue_settles(name, ready=1, delivered=0)
-    await server.queue_settles(f"{name}/waiting", ready=0, delivered=1)
-    await server.queue_settles(f"{name}/taken", ready=0, delivered=0)
     # ...and none of it known.
     assert not [each for each in commands if each.has("done", "failed")]
     assert proxy.swallowed
@@ -142,13 +145,7 @@ async def test_restarts_between_commit_and_reply(stage: Stage, language: str, di
 
     # Once each.
     assert await server.tokens(name) == [token]
-    await server.settles(name, 1, 0)
-    await server.settles(f"{name}/held", 0, 0)
-    await server.fifo_settles(name, 1, 0)
-    await server.tickets_are(ready, ["ACCEPTED"])
-    await server.queue_settles(name, ready=1, delivered=0)
-    await server.queue_settles(f"{name}/waiting", ready=0, delivered=1)
-    await server.queue_settles(f"{name}/taken", ready=0, delivered=0)
+    await is_committed()
 
     # And what was got is had.
     assert acquire.has("lost") is None

@@ -12,6 +12,7 @@ use futures_util::future::{Fuse, FutureExt as _};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::awaited::{Awaited, Retrying};
 use super::callback::{self, CallbackArgs};
 use super::client::Client;
 use super::error::CliError;
@@ -262,11 +263,9 @@ impl Waiting<'_> {
                     let Some(retry_at) = error.retry_at(until) else {
                         return Err(error);
                     };
-                    self.progress.show(&Retrying {
-                        event: "retrying",
-                        lock: &self.request.lock,
-                        message: error.to_string(),
-                    });
+                    let awaited = Awaited::Lock(self.request.lock.clone());
+                    self.progress
+                        .show(&Retrying::new(awaited, error.to_string()));
                     tokio::time::sleep_until(retry_at).await;
                 }
             }
@@ -420,23 +419,5 @@ impl Display for Queued<'_> {
             1 => Ok(()),
             count => write!(f, " and {} more", count - 1),
         }
-    }
-}
-
-/// A server that broke off, and will be asked again.
-#[derive(Serialize)]
-struct Retrying<'a> {
-    event: &'static str,
-    lock: &'a str,
-    message: String,
-}
-
-impl Display for Retrying<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "waiting for {}: asking again, as {}",
-            self.lock, self.message
-        )
     }
 }

@@ -94,7 +94,19 @@ impl ConnectArgs {
     }
 }
 
-/// Runs a client command to its end and tells why it failed, if it did.
+/// Connects, runs a client command to its end and tells why it failed, if it did.
+pub fn call(
+    args: &ConnectArgs,
+    command: impl AsyncFnOnce(Client, Output) -> Result<ExitCode, CliError>,
+) -> anyhow::Result<ExitCode> {
+    let output = args.output();
+    execute(output, async {
+        let client = Client::connect(args).await?;
+        command(client, output).await
+    })
+}
+
+/// Runs a command to its end and tells why it failed, if it did.
 pub fn execute(
     output: Output,
     command: impl Future<Output = Result<ExitCode, CliError>>,

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::callback::TicketCallbackArgs;
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::fifo_views::{fifo_of, ticket_of};
 use super::fifo_wait::{self, WaitArgs};
@@ -291,28 +291,23 @@ struct CancelArgs {
 }
 
 impl FifoArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            FifoCommand::Create(args) => create(&client, output, args).await?,
-            FifoCommand::Get(args) => get(&client, output, args).await?,
-            FifoCommand::List(args) => list(&client, output, args).await?,
-            FifoCommand::Delete(args) => delete(&client, output, args).await?,
-            FifoCommand::Ticket(args) => ticket(&client, output, args).await?,
-            FifoCommand::Tickets(args) => tickets(&client, output, args).await?,
-            FifoCommand::Wait(args) => fifo_wait::run(&client, output, args).await?,
-            FifoCommand::Extend(args) => extend(&client, output, args).await?,
-            FifoCommand::Done(args) => done(&client, output, args).await?,
-            FifoCommand::Cancel(args) => cancel(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                FifoCommand::Create(args) => create(&client, output, args).await?,
+                FifoCommand::Get(args) => get(&client, output, args).await?,
+                FifoCommand::List(args) => list(&client, output, args).await?,
+                FifoCommand::Delete(args) => delete(&client, output, args).await?,
+                FifoCommand::Ticket(args) => ticket(&client, output, args).await?,
+                FifoCommand::Tickets(args) => tickets(&client, output, args).await?,
+                FifoCommand::Wait(args) => fifo_wait::run(&client, output, args).await?,
+                FifoCommand::Extend(args) => extend(&client, output, args).await?,
+                FifoCommand::Done(args) => done(&client, output, args).await?,
+                FifoCommand::Cancel(args) => cancel(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::awaited::{Awaited, Retrying};
 use super::client::Client;
 use super::error::CliError;
 use super::fifo::TicketIdArgs;
@@ -98,11 +99,9 @@ impl Waiting<'_> {
                     let Some(retry_at) = error.retry_at(until) else {
                         return Err(error);
                     };
-                    self.progress.show(&Retrying {
-                        event: "retrying",
-                        fifo: &self.request.fifo,
-                        message: error.to_string(),
-                    });
+                    let awaited = Awaited::Fifo(self.request.fifo.clone());
+                    self.progress
+                        .show(&Retrying::new(awaited, error.to_string()));
                     tokio::time::sleep_until(retry_at).await;
                 }
             }
@@ -166,20 +165,5 @@ impl Display for Queued<'_> {
             Some(seconds) => write!(f, ", about {seconds:.0} s to go"),
             None => Ok(()),
         }
-    }
-}
-
-/// A server that broke off, and will be asked again.
-#[derive(Serialize)]
-struct Retrying<'a> {
-    event: &'static str,
-    fifo: &'a str,
-    message: String,
-}
-
-impl Display for Retrying<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Retrying { fifo, message, .. } = self;
-        write!(f, "waiting for {fifo}: asking again, as {message}")
     }
 }

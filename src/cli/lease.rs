@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
 use super::listing::{self, PageArgs};
@@ -171,24 +171,19 @@ struct ListArgs {
 }
 
 impl LeaseArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            LeaseCommand::Create(args) => create(&client, output, args).await?,
-            LeaseCommand::Renew(args) => renew(&client, output, args).await?,
-            LeaseCommand::KeepAlive(args) => keep_alive(&client, output, args).await?,
-            LeaseCommand::Revoke(args) => revoke(&client, output, args).await?,
-            LeaseCommand::Get(args) => get(&client, output, args).await?,
-            LeaseCommand::List(args) => list(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                LeaseCommand::Create(args) => create(&client, output, args).await?,
+                LeaseCommand::Renew(args) => renew(&client, output, args).await?,
+                LeaseCommand::KeepAlive(args) => keep_alive(&client, output, args).await?,
+                LeaseCommand::Revoke(args) => revoke(&client, output, args).await?,
+                LeaseCommand::Get(args) => get(&client, output, args).await?,
+                LeaseCommand::List(args) => list(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

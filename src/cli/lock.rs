@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use super::acquire::{self, AcquireArgs};
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES, Exit};
 use super::input;
 use super::listing::{self, PageArgs};
@@ -108,7 +108,7 @@ struct GetArgs {
     lock: String,
 }
 
-/// List locks that are held, waited for or reserved, by name
+/// List locks that are held, held back, waited for or reserved, by name
 ///
 /// With API tokens configured it wants the role admin.
 #[derive(Args, Debug)]
@@ -127,6 +127,9 @@ struct ListArgs {
 }
 
 /// Follow a lock: its state, and then every change of its holders, until Ctrl-C
+///
+/// Where a lost grant holds the lock back, held_back_for says for how long, and release_delay_ended that
+/// it does so no more. The lock is free when nobody holds it and nothing holds it back.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -195,27 +198,22 @@ struct ReserveArgs {
 }
 
 impl LockArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            LockCommand::Acquire(args) => acquire::run(&client, output, args).await?,
-            LockCommand::Release(args) => release(&client, output, args).await?,
-            LockCommand::Renew(args) => renew(&client, output, args).await?,
-            LockCommand::Get(args) => get(&client, output, args).await?,
-            LockCommand::List(args) => list(&client, output, args).await?,
-            LockCommand::Watch(args) => watch(&client, output, args).await?,
-            LockCommand::Check(args) => return check(&client, output, args).await,
-            LockCommand::ForceRelease(args) => force_release(&client, output, args).await?,
-            LockCommand::Reserve(args) => reserve(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                LockCommand::Acquire(args) => acquire::run(&client, output, args).await?,
+                LockCommand::Release(args) => release(&client, output, args).await?,
+                LockCommand::Renew(args) => renew(&client, output, args).await?,
+                LockCommand::Get(args) => get(&client, output, args).await?,
+                LockCommand::List(args) => list(&client, output, args).await?,
+                LockCommand::Watch(args) => watch(&client, output, args).await?,
+                LockCommand::Check(args) => return check(&client, output, args).await,
+                LockCommand::ForceRelease(args) => force_release(&client, output, args).await?,
+                LockCommand::Reserve(args) => reserve(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! It reads arguments, calls the library and prints; no rule lives here. One file per subcommand.
 
 mod acquire;
+mod awaited;
 mod callback;
 mod client;
 mod completions;
@@ -89,13 +90,13 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => args.run(),
         Command::Run(args) => args.run(),
-        Command::Lock(args) => client::execute(args.output(), args.run()),
-        Command::Why(args) => client::execute(args.output(), args.run()),
-        Command::Lease(args) => client::execute(args.output(), args.run()),
-        Command::Fifo(args) => client::execute(args.output(), args.run()),
-        Command::Value(args) => client::execute(args.output(), args.run()),
-        Command::Queue(args) => client::execute(args.output(), args.run()),
-        Command::Webhook(args) => client::execute(args.output(), args.run()),
+        Command::Lock(args) => args.run(),
+        Command::Why(args) => args.run(),
+        Command::Lease(args) => args.run(),
+        Command::Fifo(args) => args.run(),
+        Command::Value(args) => args.run(),
+        Command::Queue(args) => args.run(),
+        Command::Webhook(args) => args.run(),
         Command::Token(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

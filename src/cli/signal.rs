@@ -31,7 +31,8 @@ impl Signals {
     }
 }
 
-fn cannot_listen(error: io::Error) -> CliError {
+/// A signal can't be listened for.
+pub fn cannot_listen(error: io::Error) -> CliError {
     CliError::new(
         Reason::Internal,
         format!("cannot listen for signals: {error}"),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
 use super::listing::{self, PageArgs};
@@ -139,23 +139,18 @@ struct WatchArgs {
 }
 
 impl ValueArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            ValueCommand::Get(args) => get(&client, output, args).await?,
-            ValueCommand::Put(args) => put(&client, output, args).await?,
-            ValueCommand::Delete(args) => delete(&client, output, args).await?,
-            ValueCommand::List(args) => list(&client, output, args).await?,
-            ValueCommand::Watch(args) => watch(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                ValueCommand::Get(args) => get(&client, output, args).await?,
+                ValueCommand::Put(args) => put(&client, output, args).await?,
+                ValueCommand::Delete(args) => delete(&client, output, args).await?,
+                ValueCommand::List(args) => list(&client, output, args).await?,
+                ValueCommand::Watch(args) => watch(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

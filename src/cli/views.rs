@@ -125,7 +125,7 @@ impl Display for Holder {
 }
 
 /// The owner, or what stands for one that gave no name.
-fn name(owner: &str) -> &str {
+pub fn name(owner: &str) -> &str {
     match owner {
         "" => "someone without a name",
         owner => owner,
@@ -275,7 +275,7 @@ impl Display for Lock {
     }
 }
 
-/// The word for what happened to a holder.
+/// The word for what happened to a grant.
 pub fn event_word(kind: i32) -> &'static str {
     use v1::LockEventKind as Kind;
     match Kind::try_from(kind) {
@@ -286,20 +286,24 @@ pub fn event_word(kind: i32) -> &'static str {
         Ok(Kind::Forced) => "forced",
         Ok(Kind::CallbackRefused) => "callback_refused",
         Ok(Kind::CallbackTimedOut) => "callback_timed_out",
+        Ok(Kind::ReleaseDelayEnded) => "release_delay_ended",
         Ok(Kind::Unspecified) | Err(_) => "unknown",
     }
 }
 
-/// A change of a lock's holders.
+/// A change of a lock's holders, or the end of a release delay.
 #[derive(Debug, Serialize)]
 pub struct LockEvent {
     event: &'static str,
     lock: String,
+    fencing_token: String,
     holder: Option<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_time: Option<String>,
     holder_count: u32,
     waiters: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back_for: Option<f64>,
 }
 
 impl LockEvent {
@@ -308,10 +312,12 @@ impl LockEvent {
         LockEvent {
             lock: lock.to_owned(),
             event: event_word(event.kind),
+            fencing_token: event.fencing_token.to_string(),
             holder: event.holder.map(Holder::from),
             event_time: event.event_time.as_ref().map(ToString::to_string),
             holder_count: event.holder_count,
             waiters: event.waiter_count,
+            held_back_for: event.held_back_for.as_ref().map(seconds),
         }
     }
 }
@@ -323,14 +329,14 @@ impl Display for LockEvent {
         }
         write!(f, "{}", self.event)?;
         if let Some(holder) = &self.holder {
-            write!(
-                f,
-                " {} fencing_token={}",
-                holder.name(),
-                holder.fencing_token
-            )?;
+            write!(f, " {}", holder.name())?;
         }
-        write!(f, " holders={} waiters={}", self.holder_count, self.waiters)
+        write!(f, " fencing_token={}", self.fencing_token)?;
+        write!(f, " holders={} waiters={}", self.holder_count, self.waiters)?;
+        match self.held_back_for {
+            Some(seconds) => write!(f, " held_back_for={seconds}"),
+            None => Ok(()),
+        }
     }
 }
 

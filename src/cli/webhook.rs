@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
 use super::listing::{self, PageArgs};
@@ -97,22 +97,17 @@ impl IdArgs {
 }
 
 impl WebhookArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            WebhookCommand::List(args) => list(&client, output, args).await?,
-            WebhookCommand::Get(args) => get(&client, output, args).await?,
-            WebhookCommand::Cancel(args) => cancel(&client, output, args).await?,
-            WebhookCommand::Secret(SecretArgs {}) => secret(&client, output).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                WebhookCommand::List(args) => list(&client, output, args).await?,
+                WebhookCommand::Get(args) => get(&client, output, args).await?,
+                WebhookCommand::Cancel(args) => cancel(&client, output, args).await?,
+                WebhookCommand::Secret(SecretArgs {}) => secret(&client, output).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::client::{Client, ConnectArgs};
-use super::error::{CliError, EXIT_CODES};
-use super::output::Output;
+use super::client::{self, ConnectArgs};
+use super::error::EXIT_CODES;
 use super::views;
 use crate::proto::v1::{ExplainLockRequest, ExplainLockResponse};
 
@@ -33,19 +32,14 @@ pub struct WhyArgs {
 }
 
 impl WhyArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        let request = ExplainLockRequest { lock: self.lock };
-        let answer = client.ask(client.locks().explain_lock(request)).await?;
-        output.answer(&Why::from(answer))?;
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            let request = ExplainLockRequest { lock: self.lock };
+            let answer = client.ask(client.locks().explain_lock(request)).await?;
+            output.answer(&Why::from(answer))?;
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::command::{EndCause, Mode};
+use super::command::{EndCause, LockChange, Mode};
 use super::lock::UNBOUNDED;
 use super::record::{Key, LapsedValue, Value};
 use super::state::*;
@@ -128,6 +128,8 @@ impl State {
         }
         self.unbound(index, hold.max_shared);
         out.delete(self.lapsed_key(index, key.fencing_token));
+        let over = || LockChange::ReleaseDelayEnded(key.fencing_token);
+        self.announce(index, over, out);
     }
 
     pub(super) fn lapsed_is_due(&mut self, index: LockIx, out: &mut Out) {
@@ -136,6 +138,11 @@ impl State {
             self.end_lapsed(index, key, out);
         }
         self.settle(index, out);
+    }
+
+    /// How long lapsed holds hold a lock back; `None`: there are none.
+    pub(super) fn held_back_for(&self, lock: &Lock) -> Option<Duration> {
+        lock.lapsed().map(|lapsed| lapsed.left(self.now))
     }
 
     fn lapsed_key(&self, lock: LockIx, fencing_token: u64) -> Key {

@@ -43,7 +43,7 @@ pub const HOLDERS_PER_LOCK_MAX: u32 = 65_536;
 pub const WAITERS_PER_LOCK_MAX: usize = 65_536;
 /// The most calls that wait on one place in line: its caller, and retries of the same request.
 pub const CALLS_PER_WAITER_MAX: usize = 64;
-/// The most locks, held, waited for or reserved, in one namespace.
+/// The most locks, held, held back, waited for or reserved, in one namespace.
 pub const LOCKS_PER_NAMESPACE_MAX: usize = 4_000_000;
 /// The most shared leases in one namespace.
 pub const LEASES_PER_NAMESPACE_MAX: usize = 1_000_000;

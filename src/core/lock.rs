@@ -445,7 +445,8 @@ impl State {
             let granted = self.view_granted(index);
             out.answer(*call, Answer::Granted(granted));
         }
-        self.announce(index, None, out);
+        let begun = || LockChange::Granted(self.view_holder(&self.grants[index]));
+        self.announce(lock_index, begun, out);
         index
     }
 
@@ -482,13 +483,23 @@ impl State {
         let key = self.grant_key(index);
         out.delete(key);
         self.webhook_grant_ended(index, cause, out);
-        self.announce(index, Some(cause), out);
         self.note_end(index, cause);
-        let grant = &self.grants[index];
+        let grant = self.grants.remove(index);
         let session = match grant.kept_by {
             KeptBy::Lease(lease) => self.leases[lease].session,
             _ => grant.session,
         };
+        match grant.kept_by {
+            KeptBy::Nothing => {}
+            KeptBy::Own(expiry) => self.timers.unset(expiry.timer, Timer::Grant(index)),
+            KeptBy::Lease(lease) => {
+                self.leases[lease].grants.remove(&grant.fencing_token);
+            }
+        }
+        self.hold_back(&grant, cause, out);
+        self.unbound(lock_index, grant.max_shared);
+        let ended = || LockChange::Ended(self.view_holder(&grant), cause);
+        self.announce(lock_index, ended, out);
         if let Some(session) = session
             && by != Some(session)
         {
@@ -499,16 +510,6 @@ impl State {
                 cause,
             });
         }
-        let grant = self.grants.remove(index);
-        match grant.kept_by {
-            KeptBy::Nothing => {}
-            KeptBy::Own(expiry) => self.timers.unset(expiry.timer, Timer::Grant(index)),
-            KeptBy::Lease(lease) => {
-                self.leases[lease].grants.remove(&grant.fencing_token);
-            }
-        }
-        self.hold_back(&grant, cause, out);
-        self.unbound(lock_index, grant.max_shared);
     }
 
     /// A hold with this `max_shared` counts no more: the smallest of the others bounds the lock.
@@ -701,10 +702,14 @@ impl State {
         self.settle(index, out);
     }
 
-    /// Tells watchers what happened to a grant, before it is gone.
-    fn announce(&self, index: GrantIx, ended: Option<EndCause>, out: &mut Out) {
-        let grant = &self.grants[index];
-        let lock = &self.locks[grant.lock];
+    /// Tells watchers what has changed, of which `change` is only asked where there are any.
+    pub(super) fn announce(
+        &self,
+        index: LockIx,
+        change: impl FnOnce() -> LockChange,
+        out: &mut Out,
+    ) {
+        let lock = &self.locks[index];
         let space = self.space_of(lock.space);
         if space.watchers.is_empty() {
             return;
@@ -713,11 +718,11 @@ impl State {
             return;
         };
         let event = Arc::new(LockEvent {
-            holder: self.view_holder(grant),
-            ended,
+            change: change(),
             at: self.wall,
             holder_count: lock.holders.len(),
             waiter_count: lock.line.as_ref().map_or(0, |line| line.places.len()),
+            held_back_for: self.held_back_for(lock),
         });
         for call in watchers {
             out.effects.push(Effect::Changed(*call, event.clone()));

@@ -37,7 +37,7 @@ impl State {
             holder_count: lock.holders.len(),
             waiter_count: lock.line.as_ref().map_or(0, |line| line.places.len()),
             reserved: lock.reserved().is_some(),
-            held_back_for: lock.lapsed().map(|lapsed| lapsed.left(self.now)),
+            held_back_for: self.held_back_for(lock),
         }
     }
 

@@ -538,6 +538,34 @@ fn a_watch_tells_the_state_and_then_every_change() {
 }
 
 #[test]
+fn a_watch_tells_how_long_a_lock_is_held_back_and_when_that_is_over() {
+    let server = Server::start();
+    let grant = server.json(&["lock", "acquire", "deploy", "--release-delay", "200ms"]);
+    let token = &grant["fencing_token"];
+    let mut watch = spawn(server.command(&["lock", "watch", "deploy", "--json"]));
+    let mut events = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&events.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["event"], "state");
+    server.json(&["lock", "force-release", "deploy"]);
+    let forced = next();
+    assert_eq!(
+        (&forced["event"], &forced["held_back_for"]),
+        (&"forced".into(), &0.2.into())
+    );
+    let over = next();
+    assert_eq!(
+        (&over["event"], &over["fencing_token"]),
+        (&"release_delay_ended".into(), token)
+    );
+    assert_eq!(
+        (&over["holder"], over.get("held_back_for")),
+        (&Value::Null, None)
+    );
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
 fn a_reserved_lock_has_a_name_hard_to_guess() {
     let server = Server::start();
     let output = server.run(&["lock", "reserve", "--unused-destroy-timeout", "7d"]);

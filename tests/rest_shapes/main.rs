@@ -640,6 +640,34 @@ async fn a_watch_tells_the_state_and_every_change() {
 }
 
 #[tokio::test]
+async fn a_watch_tells_how_long_a_lock_is_held_back_and_when_that_is_over() {
+    let server = Server::start();
+    let grant = server.post(ACQUIRE, json!({"release_delay": "1h"})).await;
+    let mut events = stream(
+        &server,
+        events_request("GET", "/api/v1/locks/deploy/watch", ""),
+    )
+    .await;
+    next_event(&mut events).await.unwrap();
+    let force = "/api/v1/locks/deploy/force-release";
+    server.post(force, Value::Null).await;
+    let (name, data) = next_event(&mut events).await.unwrap();
+    assert_eq!(
+        (name.as_str(), &data["holder_count"]),
+        ("forced", &json!(0))
+    );
+    assert_eq!(data["held_back_for"], json!(3600.0));
+    server.post(force, Value::Null).await;
+    let (name, data) = next_event(&mut events).await.unwrap();
+    assert_eq!(name, "release_delay_ended");
+    assert_eq!(data["fencing_token"], grant.text("fencing_token"));
+    assert_eq!(
+        (data.get("holder"), data.get("held_back_for")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
 async fn what_stands_behind_a_lock_is_told() {
     let server = Server::start();
     let why = "/api/v1/locks/deploy/why";

@@ -133,7 +133,7 @@ func (LockState) EnumDescriptor() ([]byte, []int) {
 	return file_holdfast_v1_lock_service_proto_rawDescGZIP(), []int{1}
 }
 
-// LockEventKind says what happened to a holder of a lock.
+// LockEventKind says what happened to a grant of a lock.
 type LockEventKind int32
 
 const (
@@ -153,6 +153,9 @@ const (
 	LockEventKind_LOCK_EVENT_KIND_CALLBACK_REFUSED LockEventKind = 6
 	// LOCK_EVENT_KIND_CALLBACK_TIMED_OUT: the receiver of the grant's webhook did not take it in time.
 	LockEventKind_LOCK_EVENT_KIND_CALLBACK_TIMED_OUT LockEventKind = 7
+	// LOCK_EVENT_KIND_RELEASE_DELAY_ENDED: the grant, which was lost before, holds the lock back no more:
+	// its release delay is over, or an administrator ended it.
+	LockEventKind_LOCK_EVENT_KIND_RELEASE_DELAY_ENDED LockEventKind = 8
 )
 
 // Enum value maps for LockEventKind.
@@ -166,16 +169,18 @@ var (
 		5: "LOCK_EVENT_KIND_FORCED",
 		6: "LOCK_EVENT_KIND_CALLBACK_REFUSED",
 		7: "LOCK_EVENT_KIND_CALLBACK_TIMED_OUT",
+		8: "LOCK_EVENT_KIND_RELEASE_DELAY_ENDED",
 	}
 	LockEventKind_value = map[string]int32{
-		"LOCK_EVENT_KIND_UNSPECIFIED":        0,
-		"LOCK_EVENT_KIND_GRANTED":            1,
-		"LOCK_EVENT_KIND_RELEASED":           2,
-		"LOCK_EVENT_KIND_EXPIRED":            3,
-		"LOCK_EVENT_KIND_REVOKED":            4,
-		"LOCK_EVENT_KIND_FORCED":             5,
-		"LOCK_EVENT_KIND_CALLBACK_REFUSED":   6,
-		"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT": 7,
+		"LOCK_EVENT_KIND_UNSPECIFIED":         0,
+		"LOCK_EVENT_KIND_GRANTED":             1,
+		"LOCK_EVENT_KIND_RELEASED":            2,
+		"LOCK_EVENT_KIND_EXPIRED":             3,
+		"LOCK_EVENT_KIND_REVOKED":             4,
+		"LOCK_EVENT_KIND_FORCED":              5,
+		"LOCK_EVENT_KIND_CALLBACK_REFUSED":    6,
+		"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT":  7,
+		"LOCK_EVENT_KIND_RELEASE_DELAY_ENDED": 8,
 	}
 )
 
@@ -574,19 +579,24 @@ func (x *QueuePosition) GetPosition() uint32 {
 	return 0
 }
 
-// LockEvent is one change of a lock's holders.
+// LockEvent is one change of a lock's holders, or the end of a release delay.
 type LockEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What happened.
 	Kind LockEventKind `protobuf:"varint,1,opt,name=kind,proto3,enum=holdfast.v1.LockEventKind" json:"kind,omitempty"`
-	// The grant that it happened to.
+	// The grant that it happened to; absent with LOCK_EVENT_KIND_RELEASE_DELAY_ENDED.
 	Holder *Holder `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
 	// When, by the server's wall clock.
 	EventTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
 	// How many hold the lock after it.
 	HolderCount uint32 `protobuf:"varint,4,opt,name=holder_count,json=holderCount,proto3" json:"holder_count,omitempty"`
 	// How many stand in line after it.
-	WaiterCount   uint32 `protobuf:"varint,5,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
+	WaiterCount uint32 `protobuf:"varint,5,opt,name=waiter_count,json=waiterCount,proto3" json:"waiter_count,omitempty"`
+	// The time until the release delays of holders that lost the lock have passed, after it; absent: nothing
+	// holds it back.
+	HeldBackFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_back_for,json=heldBackFor,proto3" json:"held_back_for,omitempty"`
+	// The fencing token of the grant that it happened to.
+	FencingToken  uint64 `protobuf:"varint,7,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -652,6 +662,20 @@ func (x *LockEvent) GetHolderCount() uint32 {
 func (x *LockEvent) GetWaiterCount() uint32 {
 	if x != nil {
 		return x.WaiterCount
+	}
+	return 0
+}
+
+func (x *LockEvent) GetHeldBackFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldBackFor
+	}
+	return nil
+}
+
+func (x *LockEvent) GetFencingToken() uint64 {
+	if x != nil {
+		return x.FencingToken
 	}
 	return 0
 }
@@ -1778,7 +1802,7 @@ type PastHold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The grant, as it was; without a time to its end. Its metadata is left out where it is over 1 KiB.
 	Holder *Holder `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
-	// How it ended: any kind but LOCK_EVENT_KIND_GRANTED.
+	// How it ended: any kind but LOCK_EVENT_KIND_GRANTED and LOCK_EVENT_KIND_RELEASE_DELAY_ENDED.
 	Cause LockEventKind `protobuf:"varint,2,opt,name=cause,proto3,enum=holdfast.v1.LockEventKind" json:"cause,omitempty"`
 	// When it ended, by the server's wall clock.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
@@ -2351,14 +2375,16 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\rQueuePosition\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\rR\bposition\"\xe9\x01\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\"\xcd\x02\n" +
 	"\tLockEvent\x12.\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.holdfast.v1.LockEventKindR\x04kind\x12+\n" +
 	"\x06holder\x18\x02 \x01(\v2\x13.holdfast.v1.HolderR\x06holder\x129\n" +
 	"\n" +
 	"event_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12!\n" +
 	"\fholder_count\x18\x04 \x01(\rR\vholderCount\x12!\n" +
-	"\fwaiter_count\x18\x05 \x01(\rR\vwaiterCount\"\x84\x01\n" +
+	"\fwaiter_count\x18\x05 \x01(\rR\vwaiterCount\x12=\n" +
+	"\rheld_back_for\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\vheldBackFor\x12#\n" +
+	"\rfencing_token\x18\a \x01(\x04R\ffencingToken\"\x84\x01\n" +
 	"\x12ReserveLockRequest\x12O\n" +
 	"\x16unused_destroy_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x14unusedDestroyTimeout\x12\x1d\n" +
 	"\n" +
@@ -2488,7 +2514,7 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\x16LOCK_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLOCK_STATE_FREE\x10\x01\x12\x13\n" +
 	"\x0fLOCK_STATE_HELD\x10\x02\x12\x18\n" +
-	"\x14LOCK_STATE_HELD_BACK\x10\x03*\x8f\x02\n" +
+	"\x14LOCK_STATE_HELD_BACK\x10\x03*\xb8\x02\n" +
 	"\rLockEventKind\x12\x1f\n" +
 	"\x1bLOCK_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LOCK_EVENT_KIND_GRANTED\x10\x01\x12\x1c\n" +
@@ -2497,7 +2523,8 @@ const file_holdfast_v1_lock_service_proto_rawDesc = "" +
 	"\x17LOCK_EVENT_KIND_REVOKED\x10\x04\x12\x1a\n" +
 	"\x16LOCK_EVENT_KIND_FORCED\x10\x05\x12$\n" +
 	" LOCK_EVENT_KIND_CALLBACK_REFUSED\x10\x06\x12&\n" +
-	"\"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT\x10\a2\x94\a\n" +
+	"\"LOCK_EVENT_KIND_CALLBACK_TIMED_OUT\x10\a\x12'\n" +
+	"#LOCK_EVENT_KIND_RELEASE_DELAY_ENDED\x10\b2\x94\a\n" +
 	"\vLockService\x12P\n" +
 	"\vReserveLock\x12\x1f.holdfast.v1.ReserveLockRequest\x1a .holdfast.v1.ReserveLockResponse\x12P\n" +
 	"\vAcquireLock\x12\x1f.holdfast.v1.AcquireLockRequest\x1a .holdfast.v1.AcquireLockResponse\x12a\n" +
@@ -2584,65 +2611,66 @@ var file_holdfast_v1_lock_service_proto_depIdxs = []int32{
 	2,  // 11: holdfast.v1.LockEvent.kind:type_name -> holdfast.v1.LockEventKind
 	4,  // 12: holdfast.v1.LockEvent.holder:type_name -> holdfast.v1.Holder
 	38, // 13: holdfast.v1.LockEvent.event_time:type_name -> google.protobuf.Timestamp
-	37, // 14: holdfast.v1.ReserveLockRequest.unused_destroy_timeout:type_name -> google.protobuf.Duration
-	0,  // 15: holdfast.v1.AcquireLockRequest.mode:type_name -> holdfast.v1.LockMode
-	37, // 16: holdfast.v1.AcquireLockRequest.ttl:type_name -> google.protobuf.Duration
-	37, // 17: holdfast.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
-	34, // 18: holdfast.v1.AcquireLockRequest.metadata:type_name -> holdfast.v1.AcquireLockRequest.MetadataEntry
-	39, // 19: holdfast.v1.AcquireLockRequest.callback:type_name -> holdfast.v1.Callback
-	37, // 20: holdfast.v1.AcquireLockRequest.release_delay:type_name -> google.protobuf.Duration
-	5,  // 21: holdfast.v1.AcquireLockResponse.grant:type_name -> holdfast.v1.Grant
-	0,  // 22: holdfast.v1.SubscribeAndGrabRequest.mode:type_name -> holdfast.v1.LockMode
-	37, // 23: holdfast.v1.SubscribeAndGrabRequest.ttl:type_name -> google.protobuf.Duration
-	37, // 24: holdfast.v1.SubscribeAndGrabRequest.wait:type_name -> google.protobuf.Duration
-	35, // 25: holdfast.v1.SubscribeAndGrabRequest.metadata:type_name -> holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
-	37, // 26: holdfast.v1.SubscribeAndGrabRequest.release_delay:type_name -> google.protobuf.Duration
-	6,  // 27: holdfast.v1.SubscribeAndGrabResponse.queued:type_name -> holdfast.v1.QueuePosition
-	5,  // 28: holdfast.v1.SubscribeAndGrabResponse.granted:type_name -> holdfast.v1.Grant
-	37, // 29: holdfast.v1.RenewLockRequest.ttl:type_name -> google.protobuf.Duration
-	37, // 30: holdfast.v1.RenewLockResponse.expires_in:type_name -> google.protobuf.Duration
-	3,  // 31: holdfast.v1.GetLockResponse.lock:type_name -> holdfast.v1.Lock
-	3,  // 32: holdfast.v1.ExplainLockResponse.lock:type_name -> holdfast.v1.Lock
-	22, // 33: holdfast.v1.ExplainLockResponse.waiters:type_name -> holdfast.v1.Waiter
-	23, // 34: holdfast.v1.ExplainLockResponse.past_holds:type_name -> holdfast.v1.PastHold
-	0,  // 35: holdfast.v1.Waiter.mode:type_name -> holdfast.v1.LockMode
-	38, // 36: holdfast.v1.Waiter.wait_start_time:type_name -> google.protobuf.Timestamp
-	37, // 37: holdfast.v1.Waiter.wait_ends_in:type_name -> google.protobuf.Duration
-	36, // 38: holdfast.v1.Waiter.metadata:type_name -> holdfast.v1.Waiter.MetadataEntry
-	4,  // 39: holdfast.v1.PastHold.holder:type_name -> holdfast.v1.Holder
-	2,  // 40: holdfast.v1.PastHold.cause:type_name -> holdfast.v1.LockEventKind
-	38, // 41: holdfast.v1.PastHold.end_time:type_name -> google.protobuf.Timestamp
-	3,  // 42: holdfast.v1.ListLocksResponse.locks:type_name -> holdfast.v1.Lock
-	3,  // 43: holdfast.v1.WatchLockResponse.state:type_name -> holdfast.v1.Lock
-	7,  // 44: holdfast.v1.WatchLockResponse.change:type_name -> holdfast.v1.LockEvent
-	37, // 45: holdfast.v1.CheckGrantResponse.expires_in:type_name -> google.protobuf.Duration
-	8,  // 46: holdfast.v1.LockService.ReserveLock:input_type -> holdfast.v1.ReserveLockRequest
-	10, // 47: holdfast.v1.LockService.AcquireLock:input_type -> holdfast.v1.AcquireLockRequest
-	12, // 48: holdfast.v1.LockService.SubscribeAndGrab:input_type -> holdfast.v1.SubscribeAndGrabRequest
-	14, // 49: holdfast.v1.LockService.RenewLock:input_type -> holdfast.v1.RenewLockRequest
-	16, // 50: holdfast.v1.LockService.ReleaseLock:input_type -> holdfast.v1.ReleaseLockRequest
-	18, // 51: holdfast.v1.LockService.GetLock:input_type -> holdfast.v1.GetLockRequest
-	24, // 52: holdfast.v1.LockService.ListLocks:input_type -> holdfast.v1.ListLocksRequest
-	20, // 53: holdfast.v1.LockService.ExplainLock:input_type -> holdfast.v1.ExplainLockRequest
-	26, // 54: holdfast.v1.LockService.WatchLock:input_type -> holdfast.v1.WatchLockRequest
-	28, // 55: holdfast.v1.LockService.ForceReleaseLock:input_type -> holdfast.v1.ForceReleaseLockRequest
-	30, // 56: holdfast.v1.LockService.CheckGrant:input_type -> holdfast.v1.CheckGrantRequest
-	9,  // 57: holdfast.v1.LockService.ReserveLock:output_type -> holdfast.v1.ReserveLockResponse
-	11, // 58: holdfast.v1.LockService.AcquireLock:output_type -> holdfast.v1.AcquireLockResponse
-	13, // 59: holdfast.v1.LockService.SubscribeAndGrab:output_type -> holdfast.v1.SubscribeAndGrabResponse
-	15, // 60: holdfast.v1.LockService.RenewLock:output_type -> holdfast.v1.RenewLockResponse
-	17, // 61: holdfast.v1.LockService.ReleaseLock:output_type -> holdfast.v1.ReleaseLockResponse
-	19, // 62: holdfast.v1.LockService.GetLock:output_type -> holdfast.v1.GetLockResponse
-	25, // 63: holdfast.v1.LockService.ListLocks:output_type -> holdfast.v1.ListLocksResponse
-	21, // 64: holdfast.v1.LockService.ExplainLock:output_type -> holdfast.v1.ExplainLockResponse
-	27, // 65: holdfast.v1.LockService.WatchLock:output_type -> holdfast.v1.WatchLockResponse
-	29, // 66: holdfast.v1.LockService.ForceReleaseLock:output_type -> holdfast.v1.ForceReleaseLockResponse
-	31, // 67: holdfast.v1.LockService.CheckGrant:output_type -> holdfast.v1.CheckGrantResponse
-	57, // [57:68] is the sub-list for method output_type
-	46, // [46:57] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	37, // 14: holdfast.v1.LockEvent.held_back_for:type_name -> google.protobuf.Duration
+	37, // 15: holdfast.v1.ReserveLockRequest.unused_destroy_timeout:type_name -> google.protobuf.Duration
+	0,  // 16: holdfast.v1.AcquireLockRequest.mode:type_name -> holdfast.v1.LockMode
+	37, // 17: holdfast.v1.AcquireLockRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 18: holdfast.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
+	34, // 19: holdfast.v1.AcquireLockRequest.metadata:type_name -> holdfast.v1.AcquireLockRequest.MetadataEntry
+	39, // 20: holdfast.v1.AcquireLockRequest.callback:type_name -> holdfast.v1.Callback
+	37, // 21: holdfast.v1.AcquireLockRequest.release_delay:type_name -> google.protobuf.Duration
+	5,  // 22: holdfast.v1.AcquireLockResponse.grant:type_name -> holdfast.v1.Grant
+	0,  // 23: holdfast.v1.SubscribeAndGrabRequest.mode:type_name -> holdfast.v1.LockMode
+	37, // 24: holdfast.v1.SubscribeAndGrabRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 25: holdfast.v1.SubscribeAndGrabRequest.wait:type_name -> google.protobuf.Duration
+	35, // 26: holdfast.v1.SubscribeAndGrabRequest.metadata:type_name -> holdfast.v1.SubscribeAndGrabRequest.MetadataEntry
+	37, // 27: holdfast.v1.SubscribeAndGrabRequest.release_delay:type_name -> google.protobuf.Duration
+	6,  // 28: holdfast.v1.SubscribeAndGrabResponse.queued:type_name -> holdfast.v1.QueuePosition
+	5,  // 29: holdfast.v1.SubscribeAndGrabResponse.granted:type_name -> holdfast.v1.Grant
+	37, // 30: holdfast.v1.RenewLockRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 31: holdfast.v1.RenewLockResponse.expires_in:type_name -> google.protobuf.Duration
+	3,  // 32: holdfast.v1.GetLockResponse.lock:type_name -> holdfast.v1.Lock
+	3,  // 33: holdfast.v1.ExplainLockResponse.lock:type_name -> holdfast.v1.Lock
+	22, // 34: holdfast.v1.ExplainLockResponse.waiters:type_name -> holdfast.v1.Waiter
+	23, // 35: holdfast.v1.ExplainLockResponse.past_holds:type_name -> holdfast.v1.PastHold
+	0,  // 36: holdfast.v1.Waiter.mode:type_name -> holdfast.v1.LockMode
+	38, // 37: holdfast.v1.Waiter.wait_start_time:type_name -> google.protobuf.Timestamp
+	37, // 38: holdfast.v1.Waiter.wait_ends_in:type_name -> google.protobuf.Duration
+	36, // 39: holdfast.v1.Waiter.metadata:type_name -> holdfast.v1.Waiter.MetadataEntry
+	4,  // 40: holdfast.v1.PastHold.holder:type_name -> holdfast.v1.Holder
+	2,  // 41: holdfast.v1.PastHold.cause:type_name -> holdfast.v1.LockEventKind
+	38, // 42: holdfast.v1.PastHold.end_time:type_name -> google.protobuf.Timestamp
+	3,  // 43: holdfast.v1.ListLocksResponse.locks:type_name -> holdfast.v1.Lock
+	3,  // 44: holdfast.v1.WatchLockResponse.state:type_name -> holdfast.v1.Lock
+	7,  // 45: holdfast.v1.WatchLockResponse.change:type_name -> holdfast.v1.LockEvent
+	37, // 46: holdfast.v1.CheckGrantResponse.expires_in:type_name -> google.protobuf.Duration
+	8,  // 47: holdfast.v1.LockService.ReserveLock:input_type -> holdfast.v1.ReserveLockRequest
+	10, // 48: holdfast.v1.LockService.AcquireLock:input_type -> holdfast.v1.AcquireLockRequest
+	12, // 49: holdfast.v1.LockService.SubscribeAndGrab:input_type -> holdfast.v1.SubscribeAndGrabRequest
+	14, // 50: holdfast.v1.LockService.RenewLock:input_type -> holdfast.v1.RenewLockRequest
+	16, // 51: holdfast.v1.LockService.ReleaseLock:input_type -> holdfast.v1.ReleaseLockRequest
+	18, // 52: holdfast.v1.LockService.GetLock:input_type -> holdfast.v1.GetLockRequest
+	24, // 53: holdfast.v1.LockService.ListLocks:input_type -> holdfast.v1.ListLocksRequest
+	20, // 54: holdfast.v1.LockService.ExplainLock:input_type -> holdfast.v1.ExplainLockRequest
+	26, // 55: holdfast.v1.LockService.WatchLock:input_type -> holdfast.v1.WatchLockRequest
+	28, // 56: holdfast.v1.LockService.ForceReleaseLock:input_type -> holdfast.v1.ForceReleaseLockRequest
+	30, // 57: holdfast.v1.LockService.CheckGrant:input_type -> holdfast.v1.CheckGrantRequest
+	9,  // 58: holdfast.v1.LockService.ReserveLock:output_type -> holdfast.v1.ReserveLockResponse
+	11, // 59: holdfast.v1.LockService.AcquireLock:output_type -> holdfast.v1.AcquireLockResponse
+	13, // 60: holdfast.v1.LockService.SubscribeAndGrab:output_type -> holdfast.v1.SubscribeAndGrabResponse
+	15, // 61: holdfast.v1.LockService.RenewLock:output_type -> holdfast.v1.RenewLockResponse
+	17, // 62: holdfast.v1.LockService.ReleaseLock:output_type -> holdfast.v1.ReleaseLockResponse
+	19, // 63: holdfast.v1.LockService.GetLock:output_type -> holdfast.v1.GetLockResponse
+	25, // 64: holdfast.v1.LockService.ListLocks:output_type -> holdfast.v1.ListLocksResponse
+	21, // 65: holdfast.v1.LockService.ExplainLock:output_type -> holdfast.v1.ExplainLockResponse
+	27, // 66: holdfast.v1.LockService.WatchLock:output_type -> holdfast.v1.WatchLockResponse
+	29, // 67: holdfast.v1.LockService.ForceReleaseLock:output_type -> holdfast.v1.ForceReleaseLockResponse
+	31, // 68: holdfast.v1.LockService.CheckGrant:output_type -> holdfast.v1.CheckGrantResponse
+	58, // [58:69] is the sub-list for method output_type
+	47, // [47:58] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_v1_lock_service_proto_init() }

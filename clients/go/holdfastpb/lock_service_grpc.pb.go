@@ -88,8 +88,8 @@ type LockServiceClient interface {
 	ReleaseLock(ctx context.Context, in *ReleaseLockRequest, opts ...grpc.CallOption) (*ReleaseLockResponse, error)
 	// GetLock tells who holds a lock and how many wait. A lock that nobody has named is free.
 	GetLock(ctx context.Context, in *GetLockRequest, opts ...grpc.CallOption) (*GetLockResponse, error)
-	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-	// of their names' bytes. With API tokens configured it wants the role `admin`.
+	// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+	// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
 	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
 	// its last holds ended.
@@ -97,7 +97,8 @@ type LockServiceClient interface {
 	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
 	// the namespace that were last given up. A restart forgets them.
 	ExplainLock(ctx context.Context, in *ExplainLockRequest, opts ...grpc.CallOption) (*ExplainLockResponse, error)
-	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+	// WatchLock tells a lock's state and then every change of its holders and every end of a release
+	// delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
 	// `SLOW_READER`.
@@ -302,8 +303,8 @@ type LockServiceServer interface {
 	ReleaseLock(context.Context, *ReleaseLockRequest) (*ReleaseLockResponse, error)
 	// GetLock tells who holds a lock and how many wait. A lock that nobody has named is free.
 	GetLock(context.Context, *GetLockRequest) (*GetLockResponse, error)
-	// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-	// of their names' bytes. With API tokens configured it wants the role `admin`.
+	// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+	// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
 	// ExplainLock tells what stands behind a lock: who holds it since when, who stands in line, and how
 	// its last holds ended.
@@ -311,7 +312,8 @@ type LockServiceServer interface {
 	// The last holds are kept in memory, and only so many: the newest 8 of each of the 4,096 locks of
 	// the namespace that were last given up. A restart forgets them.
 	ExplainLock(context.Context, *ExplainLockRequest) (*ExplainLockResponse, error)
-	// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+	// WatchLock tells a lock's state and then every change of its holders and every end of a release
+	// delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
 	//
 	// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
 	// `SLOW_READER`.

@@ -10,6 +10,9 @@ from conftest import PATIENCE, FakeClock, Proxy, Server, eventually, waiting
 import holdfast
 from holdfast import aio
 from holdfast._clock import boottime, margin
+from holdfast._convert import span
+from holdfast.v1.call_error_pb2 import CallError
+from holdfast.v1.session_service_pb2 import AttachResponse
 
 
 async def test_holds_and_places_in_line_outlive_a_killed_server(server: Server) -> None:
@@ -228,6 +231,21 @@ async def test_after_a_pause_beyond_the_ttl_the_next_call_has_a_new_lease(server
             await client.lock("deploy").force_release()
 
 
+async def cut_off_while_waiting(
+    client: aio.Client, other: aio.Client, proxy: Proxy
+) -> tuple[aio.Grant, aio.Grant, asyncio.Task[aio.Grant]]:
+    """Cut a client off that has a lock and waits for one of another's.
+
+    Returns its grant, the other's, and its waiting.
+    """
+    mine = await client.lock("mine").acquire()
+    before = await other.lock("deploy").acquire()
+    asking = asyncio.create_task(client.lock("deploy").acquire())
+    await waiting(other, "deploy", 1)
+    proxy.cut()
+    return mine, before, asking
+
+
 async def test_a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_way(
     server: Server, proxy: Proxy
 ) -> None:
@@ -236,11 +254,7 @@ async def test_a_grant_too_old_to_be_asked_for_again_does_not_stand_in_its_own_w
         aio.connect(server.address) as other,
         aio.connect(proxy.address, ttl=600, clock=clock) as client,
     ):
-        mine = await client.lock("mine").acquire()
-        before = await other.lock("deploy").acquire()
-        asking = asyncio.create_task(client.lock("deploy").acquire())
-        await waiting(other, "deploy", 1)
-        proxy.cut()
+        mine, before, asking = await cut_off_while_waiting(client, other, proxy)
         await before.release()
         unknown = (await other.lock("deploy").state()).holders[0].fencing_token
         clock.ahead += 130
@@ -258,11 +272,7 @@ async def test_a_long_cut_costs_nothing_where_nothing_was_granted_in_it(
         aio.connect(server.address) as other,
         aio.connect(proxy.address, ttl=600, clock=clock) as client,
     ):
-        mine = await client.lock("mine").acquire()
-        before = await other.lock("deploy").acquire()
-        asking = asyncio.create_task(client.lock("deploy").acquire())
-        await waiting(other, "deploy", 1)
-        proxy.cut()
+        mine, before, asking = await cut_off_while_waiting(client, other, proxy)
         clock.ahead += 130
         proxy.heal()
         # It is answered over the next stream.
@@ -270,3 +280,52 @@ async def test_a_long_cut_costs_nothing_where_nothing_was_granted_in_it(
         await before.release()
         assert (await asyncio.wait_for(asking, PATIENCE)).held
         assert mine.held
+
+
+async def test_a_lease_is_revoked_though_its_connection_breaks_meanwhile(
+    server: Server, proxy: Proxy
+) -> None:
+    async with (
+        aio.connect(server.address) as other,
+        aio.connect(proxy.address, ttl=600) as client,
+    ):
+        lease = await client.lease().open()
+        grant = await lease.lock("deploy").acquire()
+        proxy.cut()
+        ending = asyncio.create_task(lease.revoke())
+        await eventually(lambda: not grant.held)
+        proxy.heal()
+        await asyncio.wait_for(ending, PATIENCE)
+        assert (await other.lock("deploy").state()).holder_count == 0
+
+
+async def test_a_client_that_is_closed_without_a_connection_gives_everything_back(
+    server: Server, proxy: Proxy
+) -> None:
+    async with aio.connect(server.address) as other:
+        client = await aio.connect(proxy.address, ttl=600)
+        grant = await client.lock("deploy").acquire()
+        proxy.cut()
+        ending = asyncio.create_task(client.close())
+        await eventually(lambda: not grant.held)
+        proxy.heal()
+        await asyncio.wait_for(ending, PATIENCE)
+        assert (await other.lock("deploy").state()).holder_count == 0
+
+
+async def test_an_acquire_that_pauses_for_an_overloaded_server_ends_with_its_client(
+    client: aio.Client,
+) -> None:
+    await client.lock("deploy").acquire()
+    asking = asyncio.create_task(client.lock("deploy").acquire())
+    await waiting(client, "deploy", 1)
+    session = client.for_ttl(None)
+    stream = session._stream
+    assert stream is not None
+    (asked,) = session._pending
+    refusal = CallError(reason="OVERLOADED", retry_after=span(60.0, "retry_after"))
+    session._take(stream, AttachResponse(call_id=asked, error=refusal))
+    assert not session.is_idle
+    await client.close()
+    with pytest.raises(holdfast.Unavailable):
+        await asyncio.wait_for(asking, PATIENCE)

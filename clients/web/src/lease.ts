@@ -11,6 +11,8 @@ const RENEWAL_MAX_MS = 60_000;
 /** How long one renewal may take at most, and at least. */
 const ATTEMPT_MAX_MS = 10_000;
 const ATTEMPT_MIN_MS = 100;
+/** How many renewals may be under way at once: the next does not wait for one whose answer is late. */
+const RENEWALS_MAX = 2;
 
 /** Renews a lease, or a grant and with it its lease: the time won, in milliseconds. */
 type Renewal = (options: CallOptions) => Promise<number>;
@@ -30,7 +32,8 @@ export class Lease {
   /** Until when it counts as kept: reckoned from when the last confirmed renewal was sent. */
   #until: number;
   #renewAt: number;
-  #renewing: Promise<void> | undefined;
+  /** How many renewals are under way. */
+  #renewing = 0;
   #cancelLook: () => void = () => {};
 
   /** Makes a lease. */
@@ -40,19 +43,19 @@ export class Lease {
     const sent = calls.clock.now();
     const answer = await calls.retried((options) => calls.leases.createLease(request, options), signal);
     const left = answer.lease?.expiresIn ? durationMs(answer.lease.expiresIn) : ttl;
-    return new Lease(calls, answer.lease?.leaseId ?? "", ttl, sent + left - margin(ttl));
+    return new Lease(calls, answer.lease?.leaseId ?? "", ttl, sent, left);
   }
 
-  private constructor(calls: Calls, id: string, ttl: number, until: number) {
+  private constructor(calls: Calls, id: string, ttl: number, sent: number, left: number) {
     this.#calls = calls;
     this.id = id;
     this.#ttl = ttl;
-    this.#until = until;
+    this.#until = sent + left - margin(ttl);
     this.#renewal = async (options) => {
       const answer = await calls.leases.renewLease({ leaseId: id }, options);
       return answer.expiresIn ? durationMs(answer.expiresIn) : ttl;
     };
-    this.#renewAt = calls.clock.now() + this.#pace;
+    this.#renewAt = sent + this.#pace;
     this.look();
   }
 
@@ -101,9 +104,11 @@ export class Lease {
       this.end("unconfirmed");
       return false;
     }
-    if (now >= this.#renewAt && !this.#renewing) {
-      this.#renewing = this.#renew().finally(() => {
-        this.#renewing = undefined;
+    if (now >= this.#renewAt && this.#renewing < RENEWALS_MAX) {
+      this.#renewing++;
+      this.#renewAt = now + this.#pace;
+      void this.#renew().finally(() => {
+        this.#renewing--;
         this.look();
       });
     }
@@ -111,7 +116,7 @@ export class Lease {
     if (this.#onLost) {
       next.push(this.#until - now);
     }
-    if (!this.#renewing) {
+    if (this.#renewing < RENEWALS_MAX) {
       next.push(this.#renewAt - now);
     }
     this.#cancelLook = this.#calls.timers.after(Math.max(1, Math.min(...next)), () => this.look());
@@ -155,11 +160,12 @@ export class Lease {
   async #renew(): Promise<void> {
     const { clock } = this.#calls;
     const sent = clock.now();
-    const patience = Math.max(ATTEMPT_MIN_MS, Math.min(ATTEMPT_MAX_MS, this.#ttl / 3));
+    // For as long as an answer is of use: the lease counts as lost soon after.
+    const patience = Math.max(ATTEMPT_MIN_MS, Math.min(ATTEMPT_MAX_MS, (this.#ttl * 2) / 3));
     try {
       const left = await this.#calls.once(this.#renewal, patience, this.ended);
       this.#until = Math.max(this.#until, sent + left - margin(left));
-      this.#renewAt = sent + this.#pace;
+      this.#renewAt = Math.max(this.#renewAt, sent + this.#pace);
     } catch (error) {
       if (this.ended.aborted) {
         return;
@@ -169,7 +175,7 @@ export class Lease {
         return;
       }
       // Refused for another reason, such as a revoked token, it may yet come right in time.
-      this.#renewAt = clock.now() + this.#pace / 4;
+      this.#renewAt = Math.min(this.#renewAt, clock.now() + this.#pace / 4);
       this.#onDoubt?.();
     }
   }

@@ -65,6 +65,8 @@ export interface LockState {
   readonly holderCount: number;
   /** How many stand in line. A watch tells it anew with each change of the holders, not with each arrival. */
   readonly waiterCount: number;
+  /** The time until holders that lost it hold it back no more, in milliseconds; absent: they don't. */
+  readonly heldBackFor?: number;
 }
 
 /** What happened to a holder. */
@@ -81,7 +83,7 @@ export type LockChangeKind =
 export interface LockNews {
   /** The lock now. */
   readonly state: LockState;
-  /** What happened; absent in the first news and in the first after a reconnection. */
+  /** What happened; absent in the first news, in the first after a reconnection, and when a delay is over. */
   readonly change?: { readonly kind: LockChangeKind; readonly holder: Holder; readonly time: Date };
 }
 
@@ -94,6 +96,7 @@ const CHANGES: Readonly<Record<LockEventKind, LockChangeKind | undefined>> = {
   [LockEventKind.FORCED]: "forced",
   [LockEventKind.CALLBACK_REFUSED]: "callbackRefused",
   [LockEventKind.CALLBACK_TIMED_OUT]: "callbackTimedOut",
+  [LockEventKind.RELEASE_DELAY_ENDED]: undefined,
 };
 
 /** A lock by its name, held by nobody in particular until acquired. */
@@ -180,7 +183,7 @@ export class Lock {
   }
 
   /**
-   * Tells the lock's state and then every change of its holders. It goes on over broken connections and
+   * Tells the lock's state and then every change of its holders and every end of a release delay. It goes on over broken connections and
    * restarts of the server, and then tells the state anew; what changed meanwhile is in it. It waits for a
    * server that can't be reached. The loop ends when `signal` is aborted.
    */
@@ -196,18 +199,20 @@ export class Lock {
         if (event.case === "state") {
           state = stateOf(this.name, event.value);
           yield { state };
-        } else if (event.case === "change" && event.value.holder) {
-          const kind = CHANGES[event.value.kind];
-          const holder = holderOf(event.value.holder);
-          const others = state.holders.filter((other) => other.fencingToken !== holder.fencingToken);
+        } else if (event.case === "change") {
+          const told = event.value;
+          const kind = CHANGES[told.kind];
+          const holder = told.holder && holderOf(told.holder);
+          const others = state.holders.filter((other) => other.fencingToken !== holder?.fencingToken);
           state = {
             name: this.name,
-            holders: kind === "granted" ? [...others, holder] : others,
-            holderCount: event.value.holderCount,
-            waiterCount: event.value.waiterCount,
+            holders: kind === "granted" && holder ? [...others, holder] : others,
+            holderCount: told.holderCount,
+            waiterCount: told.waiterCount,
+            ...(told.heldBackFor && { heldBackFor: durationMs(told.heldBackFor) }),
           };
-          const time = event.value.eventTime ? timestampDate(event.value.eventTime) : new Date();
-          yield { state, ...(kind && { change: { kind, holder, time } }) };
+          const time = told.eventTime ? timestampDate(told.eventTime) : new Date();
+          yield { state, ...(kind && holder && { change: { kind, holder, time } }) };
         }
       }
     } catch (error) {
@@ -347,5 +352,6 @@ function stateOf(name: string, told: LockTold | undefined): LockState {
     holders: told?.holders.map(holderOf) ?? [],
     holderCount: told?.holderCount ?? 0,
     waiterCount: told?.waiterCount ?? 0,
+    ...(told?.heldBackFor && { heldBackFor: durationMs(told.heldBackFor) }),
   };
 }

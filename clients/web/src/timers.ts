@@ -17,6 +17,8 @@ export class Timers {
   readonly #alarms = new Map<number, Alarm>();
   #next = 0;
   #worker: Worker | undefined | null;
+  /** Whether the worker has begun: what it is told before that waits for as long as that takes. */
+  #begun = false;
 
   /** Runs a function once, after so many milliseconds. What comes back prevents that. */
   after(ms: number, run: () => void): () => void {
@@ -24,9 +26,8 @@ export class Timers {
     const wait = Math.max(0, ms);
     this.#alarms.set(id, { due: performance.now() + wait, run });
     const worker = this.#start();
-    if (worker) {
-      worker.postMessage([id, wait]);
-    } else {
+    worker?.postMessage([id, wait]);
+    if (!worker || !this.#begun) {
       setTimeout(() => this.#ring(id), wait);
     }
     return () => this.#alarms.delete(id);
@@ -65,7 +66,10 @@ export class Timers {
       const url = URL.createObjectURL(new Blob([WAITING], { type: "text/javascript" }));
       this.#worker = new Worker(url);
       URL.revokeObjectURL(url);
-      this.#worker.onmessage = (event: MessageEvent<number>) => this.#ring(event.data);
+      this.#worker.onmessage = (event: MessageEvent<number>) => {
+        this.#begun = true;
+        this.#ring(event.data);
+      };
       this.#worker.onerror = () => this.#fallBack();
     } catch {
       // Not allowed here.

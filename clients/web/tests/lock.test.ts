@@ -336,6 +336,23 @@ test("a client that is closed gives everything back and says so", async (t) => {
   await assert.rejects(far.lock("deploy").get(), { kind: "closed" });
 });
 
+test("a grant is kept over a network whose answers come late but in time", async (t) => {
+  const server = await Server.start(t);
+  const network = await Network.start(t, server.port);
+  const far = connect({ address: network.address });
+  t.after(() => far.close());
+  const grant = await far.lock("deploy").acquire({ ttl: 3_000 });
+  let lost: string | undefined;
+  void grant.lost.then(({ loss }) => {
+    lost = loss;
+  });
+  // A renewal is sent after a second, and has 1.7 s for its answer.
+  network.delay = 1_200;
+  const waiter = client(t, server).lock("deploy").acquire({ wait: 9_000 });
+  await assert.rejects(waiter, error("waitTimedOut", "WAIT_TIMED_OUT"));
+  assert.deepEqual([grant.held, lost], [true, undefined]);
+});
+
 test("a watch tells every change, over a server that is killed", async (t) => {
   const server = await Server.start(t);
   const lock = client(t, server).lock("deploy");
@@ -359,6 +376,24 @@ test("a watch tells every change, over a server that is killed", async (t) => {
   const last = watch.next();
   stop.abort();
   assert.deepEqual(await soon("the end", last), { done: true, value: undefined });
+});
+
+test("a watch tells how long a lock is held back and when that is over", async (t) => {
+  const server = await Server.start(t);
+  const lock = client(t, server).lock("deploy");
+  await lock.acquire({ releaseDelay: 3_600_000 });
+  const watch = lock.watch();
+  const next = async () => {
+    const news = await soon("news", watch.next());
+    assert.ok(!news.done);
+    return [news.value.change?.kind, news.value.state.holderCount, news.value.state.heldBackFor];
+  };
+  assert.deepEqual(await next(), [undefined, 1, undefined]);
+  execFileSync(HOLDFAST, ["lock", "force-release", "deploy", "--addr", server.address]);
+  assert.deepEqual(await next(), ["forced", 0, 3_600_000]);
+  execFileSync(HOLDFAST, ["lock", "force-release", "deploy", "--addr", server.address]);
+  assert.deepEqual(await next(), [undefined, 0, undefined]);
+  await watch.return();
 });
 
 /** The leases that the command line lists. */

@@ -7,6 +7,8 @@ export class Network {
   readonly address: string;
   readonly #open = new Set<Socket>();
   #lose: string | undefined;
+  /** How long an answer is under way, in milliseconds. */
+  delay = 0;
   /** How many answers were lost. */
   lost = 0;
 
@@ -61,7 +63,8 @@ export class Network {
           near.destroy();
           return;
         }
-        to.write(data);
+        // Those of a connection stay in order: timers of one length do.
+        setTimeout(() => to.write(data), from === far ? this.delay : 0);
       });
     }
   }

@@ -17,8 +17,9 @@ use crate::core::limits::{
 };
 use crate::core::{
     About, Acquire, CallId, Command, EndCause, Explanation, Granted, Hold, HolderView, Invalid,
-    LeaseId, LeaseView, LockEvent, LockName, LockView, Mode, Namespace, PastHold, WaiterView,
-    WallTime, check_ack_timeout, check_destroy_after, check_page_size, check_ttl, check_wait,
+    LeaseId, LeaseView, LockChange, LockEvent, LockName, LockView, Mode, Namespace, PastHold,
+    WaiterView, WallTime, check_ack_timeout, check_destroy_after, check_page_size, check_ttl,
+    check_wait,
 };
 use crate::proto::v1::{self, acquire_lock_request, subscribe_and_grab_request};
 
@@ -435,13 +436,19 @@ fn end_kind(cause: EndCause) -> v1::LockEventKind {
 }
 
 pub(super) fn event(event: &LockEvent) -> v1::LockEvent {
-    let kind = event.ended.map_or(v1::LockEventKind::Granted, end_kind);
+    let kind = match &event.change {
+        LockChange::Granted(_) => v1::LockEventKind::Granted,
+        LockChange::Ended(_, cause) => end_kind(*cause),
+        LockChange::ReleaseDelayEnded(_) => v1::LockEventKind::ReleaseDelayEnded,
+    };
     v1::LockEvent {
         kind: kind.into(),
-        holder: Some(holder(&event.holder)),
+        holder: event.change.holder().map(holder),
         event_time: Some(timestamp(event.at)),
         holder_count: count(event.holder_count),
         waiter_count: count(event.waiter_count),
+        held_back_for: event.held_back_for.map(proto_duration),
+        fencing_token: event.change.fencing_token(),
     }
 }
 

@@ -18,11 +18,11 @@ use utoipa::openapi::path::HttpMethod::Get;
 use super::acquire::acquire_error;
 use crate::api::http::extract::{Caller, LockPath};
 use crate::api::http::paths::rest as paths;
-use crate::api::http::view::{GrantJson, HolderJson, LockJson, cause_word, rfc3339};
+use crate::api::http::view::{GrantJson, HolderJson, LockJson, cause_word, rfc3339, seconds};
 use crate::api::http::{HttpError, unexpected_answer};
 use crate::api::openapi::{EventStream, LockNameText, Operation, Routes};
 use crate::api::{Api, ApiError, Reason};
-use crate::core::{Acquire, Answer, Command, LockEvent, LockName, Namespace};
+use crate::core::{Acquire, Answer, Command, LockChange, LockEvent, LockName, Namespace};
 use crate::shard::{Progress, WATCH_NEWS_MAX, WATCH_VALUE_BYTES_MAX, WatchNews};
 
 /// How often a stream with no news sends a comment, so that proxies keep the connection and a dead
@@ -66,20 +66,31 @@ pub(super) fn acquire(api: Api, namespace: Namespace, acquire: Acquire) -> Respo
 #[derive(Serialize)]
 struct Change<'a> {
     lock: &'a str,
-    holder: HolderJson,
+    /// A decimal string, as everywhere.
+    fencing_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<HolderJson>,
     event_time: String,
     holder_count: usize,
     waiters: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_back_for: Option<f64>,
 }
 
 fn change(lock: &LockName, news: &LockEvent) -> Events {
-    let name = news.ended.map_or("granted", cause_word);
+    let name = match &news.change {
+        LockChange::Granted(_) => "granted",
+        LockChange::Ended(_, cause) => cause_word(*cause),
+        LockChange::ReleaseDelayEnded(_) => "release_delay_ended",
+    };
     let change = Change {
         lock: lock.as_str(),
-        holder: HolderJson::from(&news.holder),
+        fencing_token: news.change.fencing_token().to_string(),
+        holder: news.change.holder().map(HolderJson::from),
         event_time: rfc3339(news.at),
         holder_count: news.holder_count,
         waiters: news.waiter_count,
+        held_back_for: news.held_back_for.map(seconds),
     };
     event(name, &change)
 }
@@ -90,7 +101,9 @@ pub(super) fn routes() -> Routes<Api> {
         "watchLock",
         "Follows a lock",
         "`state` at first, then `granted`, `released`, `expired`, `revoked`, `forced`, \
-         `callback_refused` or `callback_timed_out` for every change of its holders; `error` ends it.",
+         `callback_refused` or `callback_timed_out` for every change of its holders, and \
+         `release_delay_ended` where a lost grant holds it back no more; `error` ends it. The lock is \
+         free when there are no holders and no `held_back_for`.",
     );
     Routes::new().on(
         Get,
@@ -102,7 +115,7 @@ pub(super) fn routes() -> Routes<Api> {
     )
 }
 
-/// Follows a lock: `state`, then an event for every change of its holders; `error` ends it.
+/// Follows a lock: `state`, then an event for every change; `error` ends it.
 async fn watch(
     State(api): State<Api>,
     Caller(caller): Caller,

@@ -34,7 +34,8 @@ pub(super) fn routes() -> Routes<Api> {
                 TAG,
                 "listLocks",
                 "Lists locks",
-                "In the order of their names. For the role `admin`.",
+                "Those that are held, held back, waited for or reserved, in the order of their \
+                 names. For the role `admin`.",
             )
             .query::<PageRequest>()
             .answers::<ListResponse>("A page of locks."),

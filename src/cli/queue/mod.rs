@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 
-use super::client::{Client, ConnectArgs};
+use super::client::{self, Client, ConnectArgs};
 use super::error::{CliError, EXIT_CODES};
 use super::input;
 use super::listing::PageArgs;
@@ -333,32 +333,29 @@ struct DeleteArgs {
 }
 
 impl QueueArgs {
-    /// In what form to answer.
-    pub fn output(&self) -> Output {
-        self.connect.output()
-    }
-
     /// Asks the server and prints its answer.
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let output = self.output();
-        let client = Client::connect(&self.connect).await?;
-        match self.command {
-            QueueCommand::Push(args) if args.lines => produce::run(&client, output, args).await?,
-            QueueCommand::Push(args) => calls::push(&client, output, args).await?,
-            QueueCommand::Pop(args) => return calls::pop(&client, output, args).await,
-            QueueCommand::Consume(args) => consume::run(&client, output, args).await?,
-            QueueCommand::Ack(args) => calls::ack(&client, output, args).await?,
-            QueueCommand::Return(args) => calls::give_back(&client, output, args).await?,
-            QueueCommand::Extend(args) => calls::extend(&client, output, args).await?,
-            QueueCommand::Peek(args) => calls::peek(&client, output, args).await?,
-            QueueCommand::Length(args) => calls::length(&client, output, args).await?,
-            QueueCommand::Get(args) => calls::get(&client, output, args).await?,
-            QueueCommand::List(args) => calls::list(&client, output, args).await?,
-            QueueCommand::Configure(args) => calls::configure(&client, output, args).await?,
-            QueueCommand::Purge(args) => calls::purge(&client, output, args).await?,
-            QueueCommand::Redrive(args) => calls::redrive(&client, output, args).await?,
-            QueueCommand::Delete(args) => calls::delete(&client, output, args).await?,
-        }
-        Ok(ExitCode::SUCCESS)
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        client::call(&self.connect, async |client, output| {
+            match self.command {
+                QueueCommand::Push(args) if args.lines => {
+                    produce::run(&client, output, args).await?
+                }
+                QueueCommand::Push(args) => calls::push(&client, output, args).await?,
+                QueueCommand::Pop(args) => return calls::pop(&client, output, args).await,
+                QueueCommand::Consume(args) => consume::run(&client, output, args).await?,
+                QueueCommand::Ack(args) => calls::ack(&client, output, args).await?,
+                QueueCommand::Return(args) => calls::give_back(&client, output, args).await?,
+                QueueCommand::Extend(args) => calls::extend(&client, output, args).await?,
+                QueueCommand::Peek(args) => calls::peek(&client, output, args).await?,
+                QueueCommand::Length(args) => calls::length(&client, output, args).await?,
+                QueueCommand::Get(args) => calls::get(&client, output, args).await?,
+                QueueCommand::List(args) => calls::list(&client, output, args).await?,
+                QueueCommand::Configure(args) => calls::configure(&client, output, args).await?,
+                QueueCommand::Purge(args) => calls::purge(&client, output, args).await?,
+                QueueCommand::Redrive(args) => calls::redrive(&client, output, args).await?,
+                QueueCommand::Delete(args) => calls::delete(&client, output, args).await?,
+            }
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }

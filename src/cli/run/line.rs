@@ -1,17 +1,17 @@
 //! Standing in line for locks.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Fuse, FutureExt as _};
-use holdfast_client::{Client, Grant, Lock};
-use tokio::sync::mpsc;
+use holdfast_client::{Client, Error, Grant, Lock, proto};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::hold::first_loss;
-use super::news::{News, Place, at};
+use super::news::{News, Place};
 use super::plan::{Plan, What};
+use super::standing::Standing;
+use crate::cli::awaited::Awaited;
 use crate::cli::error::CliError;
 
 /// When the server is first asked who holds the lock, where it said nothing by itself: one that does
@@ -66,44 +66,36 @@ fn asked_for(client: &Client, plan: &Plan, name: &str, until: Option<Instant>) -
 
 /// Stands in line for one lock, telling how that goes.
 async fn stand(lock: &Lock, news: &mut News) -> Result<Grant, CliError> {
-    let (told, mut positions) = mpsc::unbounded_channel();
-    let mut acquiring = pin!(lock.acquire_watching(move |position| {
-        let _ = told.send(position);
-    }));
-    let mut looking = pin!(Fuse::terminated());
-    let mut next_look = Some(Instant::now() + FIRST_LOOK);
-    let mut heard = false;
-    let mut place = Place::for_lock(lock.name());
-    loop {
-        tokio::select! {
-            biased;
-            granted = &mut acquiring => return granted.map_err(CliError::from_client),
-            Some(position) = positions.recv() => {
-                heard = true;
-                place.position = position;
-                next_look = None;
-                if !news.is_quiet() {
-                    looking.set(lock.get().fuse());
-                }
-            }
-            // Who holds is told where it is known: it never holds up the grant.
-            found = &mut looking => {
-                match found {
-                    Ok(found) => {
-                        heard = true;
-                        place.is_held_by(found);
-                        news.queued(&place);
-                    }
-                    Err(error) if heard => news.no_answer(&place, &error),
-                    Err(error) => return Err(CliError::from_client(error)),
-                }
-                next_look = (!news.is_quiet()).then(|| Instant::now() + LOOK_INTERVAL);
-            }
-            () = at(next_look) => {
-                next_look = None;
-                looking.set(lock.get().fuse());
-            }
-            () = at(news.next_redraw()) => news.redraw(&place),
+    let (told, positions) = watch::channel(0);
+    let acquiring = lock.acquire_watching(move |position| {
+        told.send_replace(position);
+    });
+    let standing = Standing {
+        place: Place::new(Awaited::Lock(lock.name().to_owned())),
+        news,
+        next_look: Some(Instant::now() + FIRST_LOOK),
+        heard: false,
+    };
+    let acquiring = async { acquiring.await.map_err(CliError::from_client) };
+    let look = async || lock.get().await;
+    standing.until(acquiring, positions, look, looked).await
+}
+
+/// Takes in who holds the lock.
+fn looked(
+    standing: &mut Standing<'_>,
+    found: Result<proto::Lock, Error>,
+) -> Result<Option<Instant>, CliError> {
+    let Standing {
+        place, news, heard, ..
+    } = standing;
+    match found {
+        Ok(found) => {
+            place.is_held_by(found);
+            news.queued(place);
         }
+        Err(error) if *heard => news.no_answer(place, &error),
+        Err(error) => return Err(CliError::from_client(error)),
     }
+    Ok((!news.is_quiet()).then(|| Instant::now() + LOOK_INTERVAL))
 }

@@ -15,6 +15,7 @@ mod news;
 mod owner;
 mod plan;
 mod signals;
+mod standing;
 mod supervise;
 mod terminal;
 mod ticket;

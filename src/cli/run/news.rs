@@ -10,7 +10,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::hold::Held;
+use crate::cli::awaited::{Awaited, Retrying};
 use crate::cli::output::{Output, Progress};
+use crate::cli::views;
 
 /// How often a line on a terminal is written anew.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
@@ -78,11 +80,9 @@ impl News {
     /// Tells that the server does not answer.
     pub fn no_answer(&mut self, place: &Place, error: &Error) {
         self.told = None;
-        self.progress.show(&NoAnswer {
-            event: "retrying",
-            name: &place.name,
-            message: error.details().message.clone(),
-        });
+        let message = error.details().message.clone();
+        self.progress
+            .show(&Retrying::new(place.awaited.clone(), message));
     }
 
     /// Tells that the waiting is over.
@@ -91,7 +91,7 @@ impl News {
         if self.is_quiet() {
             return;
         }
-        let got: Vec<Got<'_>> = match held {
+        let got: Vec<Got> = match held {
             Held::Locks(grants) => {
                 let got = |grant| Got::lock(grant, self.since);
                 grants.iter().map(got).collect()
@@ -140,12 +140,8 @@ impl Drop for News {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Place {
     event: &'static str,
-    #[serde(rename = "lock", skip_serializing_if = "Option::is_none")]
-    lock: Option<String>,
-    #[serde(rename = "fifo", skip_serializing_if = "Option::is_none")]
-    fifo: Option<String>,
-    #[serde(skip)]
-    name: String,
+    #[serde(flatten)]
+    awaited: Awaited,
     /// The place, 1 for the next; 0: not known yet.
     pub position: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -179,28 +175,11 @@ impl Holder {
 }
 
 impl Place {
-    /// A place in the line of a lock.
-    pub fn for_lock(name: &str) -> Place {
-        Place {
-            lock: Some(name.to_owned()),
-            ..Place::new(name)
-        }
-    }
-
-    /// A place in a FIFO.
-    pub fn for_fifo(id: &str) -> Place {
-        Place {
-            fifo: Some(id.to_owned()),
-            ..Place::new(id)
-        }
-    }
-
-    fn new(name: &str) -> Place {
+    /// A place in the line of this.
+    pub fn new(awaited: Awaited) -> Place {
         Place {
             event: "queued",
-            lock: None,
-            fifo: None,
-            name: name.to_owned(),
+            awaited,
             position: 0,
             holders: Vec::new(),
             holder_count: 0,
@@ -241,11 +220,7 @@ impl Place {
                 false => String::new(),
             };
         };
-        let owner = match holder.owner.as_str() {
-            "" => "someone without a name",
-            owner => owner,
-        };
-        let mut text = format!(", held by {owner}");
+        let mut text = format!(", held by {}", views::name(&holder.owner));
         if let Some(since) = holder.since {
             // Clocks differ: a holder from the future has only begun.
             let span = SystemTime::now().duration_since(since).unwrap_or_default();
@@ -260,7 +235,7 @@ impl Place {
 
 impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waiting for {}", self.name)?;
+        write!(f, "waiting for {}", self.awaited.name())?;
         if self.position > 0 {
             write!(f, ": number {} in line", self.position)?;
         }
@@ -270,50 +245,42 @@ impl Display for Place {
 
 /// What is held now.
 #[derive(Serialize)]
-struct Got<'a> {
+struct Got {
     event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lock: Option<&'a str>,
+    #[serde(flatten)]
+    awaited: Awaited,
     #[serde(skip_serializing_if = "Option::is_none")]
     fencing_token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fifo: Option<&'a str>,
     #[serde(skip)]
     after: Option<Duration>,
 }
 
-impl<'a> Got<'a> {
-    fn lock(grant: &'a holdfast_client::Grant, since: Option<Instant>) -> Got<'a> {
+impl Got {
+    fn lock(grant: &holdfast_client::Grant, since: Option<Instant>) -> Got {
         Got {
             event: "acquired",
-            lock: Some(grant.lock()),
+            awaited: Awaited::Lock(grant.lock().to_owned()),
             fencing_token: Some(grant.fencing_token().to_string()),
-            fifo: None,
             after: since.map(|since| since.elapsed()),
         }
     }
 
-    fn turn(fifo: &'a str, since: Option<Instant>) -> Got<'a> {
+    fn turn(fifo: &str, since: Option<Instant>) -> Got {
         Got {
             event: "acquired",
-            lock: None,
+            awaited: Awaited::Fifo(fifo.to_owned()),
             fencing_token: None,
-            fifo: Some(fifo),
             after: since.map(|since| since.elapsed()),
         }
     }
 }
 
-impl Display for Got<'_> {
+impl Display for Got {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = Span(self.after.unwrap_or_default());
-        match (self.lock, self.fifo) {
-            (Some(lock), _) => write!(f, "got {lock} after {after}"),
-            (_, fifo) => write!(
-                f,
-                "it is the turn in {} after {after}",
-                fifo.unwrap_or_default()
-            ),
+        match &self.awaited {
+            Awaited::Lock(lock) => write!(f, "got {lock} after {after}"),
+            Awaited::Fifo(fifo) => write!(f, "it is the turn in {fifo} after {after}"),
         }
     }
 }
@@ -322,10 +289,8 @@ impl Display for Got<'_> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Loss {
     event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lock: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fifo: Option<String>,
+    #[serde(flatten)]
+    lost: Awaited,
     cause: String,
 }
 
@@ -334,8 +299,7 @@ impl Loss {
     pub fn of_lock(name: &str, cause: &str) -> Loss {
         Loss {
             event: "lost",
-            lock: Some(name.to_owned()),
-            fifo: None,
+            lost: Awaited::Lock(name.to_owned()),
             cause: cause.to_lowercase(),
         }
     }
@@ -344,8 +308,7 @@ impl Loss {
     pub fn of_turn(fifo: &str, cause: &str) -> Loss {
         Loss {
             event: "lost",
-            lock: None,
-            fifo: Some(fifo.to_owned()),
+            lost: Awaited::Fifo(fifo.to_owned()),
             cause: cause.to_lowercase(),
         }
     }
@@ -353,12 +316,10 @@ impl Loss {
 
 impl Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.lock, &self.fifo) {
-            (Some(lock), _) => write!(f, "error: the lock {lock} was lost ({})", self.cause),
-            (_, fifo) => {
-                let fifo = fifo.as_deref().unwrap_or_default();
-                write!(f, "error: the turn in {fifo} was lost ({})", self.cause)
-            }
+        let cause = &self.cause;
+        match &self.lost {
+            Awaited::Lock(lock) => write!(f, "error: the lock {lock} was lost ({cause})"),
+            Awaited::Fifo(fifo) => write!(f, "error: the turn in {fifo} was lost ({cause})"),
         }
     }
 }
@@ -376,24 +337,6 @@ impl Display for NotGivenBack {
             f,
             "warning: it could not be given back and ends by itself: {}",
             self.message
-        )
-    }
-}
-
-/// A server that does not answer.
-#[derive(Serialize)]
-struct NoAnswer<'a> {
-    event: &'static str,
-    name: &'a str,
-    message: String,
-}
-
-impl Display for NoAnswer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "waiting for {}: asking again, as {}",
-            self.name, self.message
         )
     }
 }

@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::Failure;
-use crate::api::Reason;
 use crate::cli::error::CliError;
+use crate::cli::signal::cannot_listen;
 
 /// The signals that are passed on.
 const FORWARDED: [Signal; 6] = [
@@ -88,10 +88,7 @@ impl Signals {
 }
 
 fn listen_for(signal: Signal) -> Result<unix::Signal, CliError> {
-    unix::signal(SignalKind::from_raw(signal as i32)).map_err(|error| {
-        let message = format!("cannot listen for signals: {error}");
-        CliError::new(Reason::Internal, message)
-    })
+    unix::signal(SignalKind::from_raw(signal as i32)).map_err(cannot_listen)
 }
 
 /// The signals that this process ignores, the first in the lowest bit; none, where that can't be

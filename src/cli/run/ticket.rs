@@ -1,17 +1,17 @@
 //! Standing in a FIFO: a ticket, and its turn.
 
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{Fuse, FutureExt as _};
 use holdfast_client::proto::TicketState;
 use holdfast_client::{Client, Error, FifoOptions, Ticket, TicketOptions};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::news::{Loss, News, Place, at};
 use super::plan::Plan;
+use super::standing::Standing;
 use crate::api::Reason;
+use crate::cli::awaited::Awaited;
 use crate::cli::error::CliError;
 use crate::cli::input::Wait;
 
@@ -86,6 +86,7 @@ pub async fn wait(
     })
 }
 
+/// Stands in the FIFO until then, telling how that goes.
 async fn stand(
     client: &Client,
     ticket: &Ticket,
@@ -93,39 +94,42 @@ async fn stand(
     news: &mut News,
 ) -> Result<holdfast_client::Turn, CliError> {
     let fifo = client.fifo(ticket.fifo());
-    let (told, mut positions) = mpsc::unbounded_channel();
-    let mut waiting = pin!(async {
+    let (told, positions) = watch::channel(0);
+    let turn = async {
         loop {
             let tell = |position| {
-                let _ = told.send(position);
+                told.send_replace(position);
             };
             let turn = ticket.wait_watching(tell).await;
             // The FIFO bounds how long one wait lasts; the ticket stays in line.
             if !matches!(turn, Err(Error::WaitTimedOut(_))) {
-                return turn;
+                return turn.map_err(CliError::from_client);
             }
         }
-    });
-    let mut looking = pin!(Fuse::terminated());
-    let mut place = Place::for_fifo(ticket.fifo());
-    loop {
+    };
+    let waiting = async {
         tokio::select! {
             biased;
-            turn = &mut waiting => return turn.map_err(CliError::from_client),
-            Some(position) = positions.recv() => {
-                place.position = position;
-                if !news.is_quiet() {
-                    looking.set(fifo.get().fuse());
-                }
-            }
-            found = &mut looking => if let Ok(found) = found {
-                place.is_served_to(found);
-                news.queued(&place);
-            },
-            () = at(until) => return Err(not_had(ticket.fifo())),
-            () = at(news.next_redraw()) => news.redraw(&place),
+            turn = turn => turn,
+            () = at(until) => Err(not_had(ticket.fifo())),
         }
-    }
+    };
+    let standing = Standing {
+        place: Place::new(Awaited::Fifo(ticket.fifo().to_owned())),
+        news,
+        next_look: None,
+        heard: true,
+    };
+    let look = async || fifo.get().await;
+    standing
+        .until(waiting, positions, look, |standing, found| {
+            if let Ok(found) = found {
+                standing.place.is_served_to(found);
+                standing.news.queued(&standing.place);
+            }
+            Ok(None)
+        })
+        .await
 }
 
 fn not_had(fifo: &str) -> CliError {

@@ -93,7 +93,8 @@ pub struct Acquire {
     pub request_id: Option<RequestId>,
     /// The session whose call this is: it gets the grant's loss notice.
     pub session: Option<CallId>,
-    /// Refuse with [`Refusal::LockNotFound`] where the lock is neither held, waited for nor reserved.
+    /// Refuse with [`Refusal::LockNotFound`] where the lock is neither held, held back, waited for nor
+    /// reserved.
     pub must_exist: bool,
     /// Whoever knows the lock's name may renew and release the grant.
     pub open: bool,
@@ -618,19 +619,48 @@ pub enum EndCause {
     CallbackTimedOut,
 }
 
-/// A change of a lock's holders.
+/// A change of who holds a lock, or holds it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockEvent {
-    /// The grant that it happened to.
-    pub holder: HolderView,
-    /// How it ended; `None`: it began.
-    pub ended: Option<EndCause>,
+    /// What has changed.
+    pub change: LockChange,
     /// When.
     pub at: WallTime,
     /// How many hold the lock after it.
     pub holder_count: usize,
     /// How many stand in line after it.
     pub waiter_count: usize,
+    /// The time until the release delays of lost grants have passed, after it; `None`: there are none.
+    pub held_back_for: Option<Duration>,
+}
+
+/// What has changed about a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockChange {
+    /// This grant began.
+    Granted(HolderView),
+    /// This grant ended, and how.
+    Ended(HolderView, EndCause),
+    /// The lost grant with this fencing token holds the lock back no more.
+    ReleaseDelayEnded(u64),
+}
+
+impl LockChange {
+    /// The fencing token of the grant that it happened to.
+    pub fn fencing_token(&self) -> u64 {
+        match self {
+            LockChange::Granted(holder) | LockChange::Ended(holder, _) => holder.fencing_token,
+            LockChange::ReleaseDelayEnded(fencing_token) => *fencing_token,
+        }
+    }
+
+    /// The grant that it happened to, as far as it is known still.
+    pub fn holder(&self) -> Option<&HolderView> {
+        match self {
+            LockChange::Granted(holder) | LockChange::Ended(holder, _) => Some(holder),
+            LockChange::ReleaseDelayEnded(_) => None,
+        }
+    }
 }
 
 /// What happened to a value.

@@ -73,20 +73,9 @@ fn each_way_to_end_is_told_as_what_it_was_the_newest_first() {
     rules.pass(TTL);
     let lease = rules.lease(TTL);
     rules.take(on_lease(acquire("a"), lease));
-    rules
-        .call(Command::RevokeLease {
-            id: lease,
-            request_id: None,
-        })
-        .unwrap();
+    rules.revoke(lease).unwrap();
     rules.take(acquire("a"));
-    rules
-        .call(Command::ForceRelease {
-            lock: name("a"),
-            fencing_token: None,
-            request_id: None,
-        })
-        .unwrap();
+    rules.force("a", None);
     let callback = Callback {
         url: CallbackUrl::new("https://example.com/turn").unwrap(),
         secret: None,

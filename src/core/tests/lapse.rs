@@ -17,18 +17,6 @@ fn delayed_by(delay: Duration, acquire: Acquire) -> Acquire {
 }
 
 impl Rules {
-    fn force(&mut self, lock: &str, fencing_token: Option<u64>) -> usize {
-        let forced = self.call(Command::ForceRelease {
-            lock: name(lock),
-            fencing_token,
-            request_id: None,
-        });
-        match forced {
-            Ok(Answer::Forced(count)) => count,
-            other => panic!("{other:?}"),
-        }
-    }
-
     fn held_back_for(&mut self, lock: &str) -> Option<Duration> {
         self.view(lock).held_back_for
     }
@@ -105,7 +93,7 @@ fn a_hold_that_lapsed_is_over_for_its_holder() {
     }));
     assert!(rules.told.iter().any(|effect| {
         matches!(effect, Effect::Changed(call, event)
-            if *call == watcher && event.ended == Some(EndCause::Expired))
+            if *call == watcher && matches!(event.change, LockChange::Ended(_, EndCause::Expired)))
     }));
     let refusal = Err(Refusal::NotHolder(name("a")));
     assert_eq!(rules.renew("a", lost, None), refusal);
@@ -117,7 +105,61 @@ fn a_hold_that_lapsed_is_over_for_its_holder() {
     assert_eq!(rules.held_back_for("a"), Some(DELAY));
     rules.told.clear();
     rules.pass(DELAY);
-    assert_eq!(rules.told, []);
+    assert_eq!(rules.told.len(), 1);
+    assert_eq!(rules.told[0].call(), watcher);
+}
+
+/// What a watcher was told, each with how long the lock is held back after it; it is taken.
+fn changes(rules: &mut Rules) -> Vec<(&'static str, u64, Option<Duration>)> {
+    let mut changes = Vec::new();
+    for effect in std::mem::take(&mut rules.told) {
+        if let Effect::Changed(_, event) = effect {
+            let kind = match &event.change {
+                LockChange::Granted(_) => "granted",
+                LockChange::Ended(..) => "ended",
+                LockChange::ReleaseDelayEnded(_) => "delay ended",
+            };
+            changes.push((kind, event.change.fencing_token(), event.held_back_for));
+        }
+    }
+    changes
+}
+
+#[test]
+fn a_watcher_is_told_that_a_lock_is_held_back_and_when_that_is_over() {
+    let mut rules = Rules::new();
+    rules.ask(Command::Watch { lock: name("a") });
+    let lost = rules.take(delayed(acquire("a")));
+    rules.pass(TTL);
+    rules.pass(DELAY - MS);
+    assert_eq!(
+        changes(&mut rules),
+        [("granted", lost, None), ("ended", lost, Some(DELAY))]
+    );
+    rules.pass(MS);
+    assert_eq!(changes(&mut rules), [("delay ended", lost, None)]);
+}
+
+#[test]
+fn a_watcher_is_told_of_the_end_of_each_delay_also_where_somebody_forces_it_or_waits() {
+    let mut rules = Rules::new();
+    rules.ask(Command::Watch { lock: name("a") });
+    let [first, second] = [2, 9].map(|s| rules.take(delayed_by(s * SEC, shared("a"))));
+    rules.pass(TTL);
+    let waiter = rules.stand(Acquire {
+        wait: 60 * SEC,
+        ..acquire("a")
+    });
+    changes(&mut rules);
+    rules.pass(2 * SEC);
+    let left = Some(7 * SEC);
+    assert_eq!(changes(&mut rules), [("delay ended", first, left)]);
+    rules.force("a", Some(second));
+    let next = rules.got(waiter);
+    assert_eq!(
+        changes(&mut rules),
+        [("delay ended", second, None), ("granted", next, None)]
+    );
 }
 
 #[test]
@@ -141,12 +183,7 @@ fn a_revoked_lease_has_no_delay_and_one_that_expires_has_those_of_its_grants() {
     let mut rules = Rules::new();
     let lease = rules.lease(TTL);
     rules.take(delayed(on_lease(acquire("a"), lease)));
-    rules
-        .call(Command::RevokeLease {
-            id: lease,
-            request_id: None,
-        })
-        .unwrap();
+    rules.revoke(lease).unwrap();
     rules.take(acquire("a"));
 
     let lease = rules.lease(TTL);

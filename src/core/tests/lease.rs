@@ -221,11 +221,7 @@ fn a_lease_that_has_ended_is_not_found() {
         rules.call(Command::Acquire(on_lease(acquire("a"), lease))),
         not_found
     );
-    let revoke = Command::RevokeLease {
-        id: lease,
-        request_id: None,
-    };
-    assert_eq!(rules.call(revoke), not_found);
+    assert_eq!(rules.revoke(lease), not_found);
 }
 
 #[test]
@@ -242,11 +238,7 @@ fn a_revoked_lease_ends_what_hangs_on_it_and_says_how_much() {
     let lease = rules.lease(TTL);
     rules.take(on_lease(acquire("a"), lease));
     rules.take(on_lease(acquire("b"), lease));
-    let revoke = Command::RevokeLease {
-        id: lease,
-        request_id: None,
-    };
-    assert_eq!(rules.call(revoke), Ok(Answer::Revoked(2)));
+    assert_eq!(rules.revoke(lease), Ok(Answer::Revoked(2)));
     assert_eq!(rules.state.records().len(), 1);
 }
 

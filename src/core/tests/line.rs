@@ -240,12 +240,7 @@ fn places_that_were_not_durable_are_gone_after_a_crash_and_the_first_tick_serves
     // Nobody overtakes before the first tick either.
     assert!(is_held(&rules.call(Command::Acquire(shared("a")))));
     // Nor does a call that ends nothing bring the line forward.
-    let stale = Command::ForceRelease {
-        lock: name("a"),
-        fencing_token: Some(u64::MAX),
-        request_id: None,
-    };
-    assert_eq!(rules.call(stale), Ok(Answer::Forced(0)));
+    assert_eq!(rules.force("a", Some(u64::MAX)), 0);
     assert_eq!(rules.view("a").holder_count, 1);
     assert_eq!(rules.state.next_deadline(), Some(rules.now));
     rules.tick();
@@ -260,12 +255,7 @@ fn a_loaded_line_whose_lock_went_before_the_first_tick_is_no_trouble() {
     let lease = rules.lease(60 * SEC);
     rules.stand(with_id(on_lease(acquire("a"), lease), "r"));
     rules.crash();
-    rules
-        .call(Command::RevokeLease {
-            id: lease,
-            request_id: None,
-        })
-        .unwrap();
+    rules.revoke(lease).unwrap();
     rules.release("a", held).unwrap();
     rules.take(acquire("b"));
     rules.tick();

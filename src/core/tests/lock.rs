@@ -246,17 +246,10 @@ fn a_forced_release_ends_the_one_named_or_else_all() {
     let first = rules.take(shared("a"));
     rules.take(shared("a"));
     rules.take(shared("a"));
-    let mut force = |fencing_token| {
-        rules.call(Command::ForceRelease {
-            lock: name("a"),
-            fencing_token,
-            request_id: None,
-        })
-    };
-    assert_eq!(force(Some(first)), Ok(Answer::Forced(1)));
-    assert_eq!(force(Some(first)), Ok(Answer::Forced(0)));
-    assert_eq!(force(None), Ok(Answer::Forced(2)));
-    assert_eq!(force(None), Ok(Answer::Forced(0)));
+    assert_eq!(rules.force("a", Some(first)), 1);
+    assert_eq!(rules.force("a", Some(first)), 0);
+    assert_eq!(rules.force("a", None), 2);
+    assert_eq!(rules.force("a", None), 0);
 }
 
 #[test]
@@ -355,7 +348,11 @@ fn a_watcher_is_told_of_every_change_until_it_goes() {
     for effect in &rules.told {
         if let Effect::Changed(to, event) = effect {
             assert_eq!(*to, call);
-            changes.push((event.ended, event.holder_count, event.waiter_count));
+            let ended = match event.change {
+                LockChange::Ended(_, cause) => Some(cause),
+                _ => None,
+            };
+            changes.push((ended, event.holder_count, event.waiter_count));
         }
     }
     let released = Some(EndCause::Released);

@@ -197,6 +197,26 @@ impl Rules {
         id
     }
 
+    fn revoke(&mut self, lease: LeaseId) -> Result<Answer, Refusal> {
+        self.call(Command::RevokeLease {
+            id: lease,
+            request_id: None,
+        })
+    }
+
+    /// Ends the grant and the delay of that token, or all there are; how many.
+    fn force(&mut self, lock: &str, fencing_token: Option<u64>) -> usize {
+        let forced = self.call(Command::ForceRelease {
+            lock: name(lock),
+            fencing_token,
+            request_id: None,
+        });
+        match forced {
+            Ok(Answer::Forced(count)) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn session(&mut self, lease: SessionLease) -> CallId {
         let call = self.ask(Command::OpenSession { lease });
         let opened = |effect: &Effect| matches!(effect, Effect::SessionOpened { session, .. } if *session == call);

@@ -71,13 +71,7 @@ fn a_session_is_told_of_the_grants_that_it_loses() {
     ));
     rules.pass(SEC);
     assert_eq!(losses(&mut rules, session), [(own, EndCause::Expired)]);
-    rules
-        .call(Command::ForceRelease {
-            lock: name("a"),
-            fencing_token: None,
-            request_id: None,
-        })
-        .unwrap();
+    rules.force("a", None);
     assert_eq!(
         losses(&mut rules, session),
         [(on_its_lease, EndCause::Forced)]
@@ -163,13 +157,7 @@ fn a_session_can_be_taken_up_after_a_crash() {
     rules.crash();
     rules.tick();
     let session = rules.session(SessionLease::Resume(ID));
-    rules
-        .call(Command::ForceRelease {
-            lock: name("a"),
-            fencing_token: None,
-            request_id: None,
-        })
-        .unwrap();
+    rules.force("a", None);
     assert_eq!(losses(&mut rules, session), [(held, EndCause::Forced)]);
 }
 

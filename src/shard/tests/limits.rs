@@ -1,6 +1,7 @@
 //! What is refused, and what passes all the same, when there is too much or too little room.
 
 use super::*;
+use crate::core::LockChange;
 
 #[test]
 fn overload_refuses_at_once_and_lets_renewals_and_releases_pass() {
@@ -97,7 +98,8 @@ fn a_watcher_that_is_cut_off_has_seen_everything_before() {
     let mut seen = Vec::new();
     while let Some(news) = block_on(watch.next()) {
         if let WatchNews::Changed(event) = news {
-            seen.push((event.holder.fencing_token, event.ended.is_some()));
+            let ended = matches!(event.change, LockChange::Ended(..));
+            seen.push((event.change.fencing_token(), ended));
             if seen.len() == 2000 {
                 break;
             }

@@ -20,6 +20,18 @@ fn force_release(server: &Server, lock: &str) {
     assert!(forced.status.success(), "{}", stderr(&forced));
 }
 
+/// Runs a command that is [`noting_term`] to its end, of which the server knows nothing.
+fn lost_without_a_server(server: &Server, place: &Place, args: &[&str]) -> Output {
+    let run = server.run_in_background(args);
+    place.line("ready");
+    signal(&server.process, "-STOP");
+    place.line("term");
+    let output = wait(run);
+    signal(&server.process, "-CONT");
+    assert_eq!(output.status.code(), Some(76), "{}", stderr(&output));
+    output
+}
+
 #[test]
 fn a_lost_lock_ends_the_command_by_term_and_is_told_even_where_it_ended_well() {
     let server = Server::start();
@@ -134,13 +146,7 @@ fn a_lock_is_lost_by_the_clients_own_reckoning_where_the_server_says_nothing() {
         "-c",
         &script,
     ];
-    let run = server.run_in_background(&args);
-    place.line("ready");
-    signal(&server.process, "-STOP");
-    place.line("term");
-    let output = wait(run);
-    signal(&server.process, "-CONT");
-    assert_eq!(output.status.code(), Some(76), "{}", stderr(&output));
+    let output = lost_without_a_server(&server, &place, &args);
     assert!(tells(&output, "error: the lock x was lost (expired)"));
 }
 
@@ -198,14 +204,8 @@ fn a_turn_is_lost_while_there_is_time_left_to_end_the_command() {
         "-c",
         &script,
     ];
-    let run = server.run_in_background(&args);
-    place.line("ready");
-    signal(&server.process, "-STOP");
-    place.line("term");
+    lost_without_a_server(&server, &place, &args);
     // The turn is three seconds long, and two of them are for the command's end.
-    let output = wait(run);
-    signal(&server.process, "-CONT");
-    assert_eq!(output.status.code(), Some(76), "{}", stderr(&output));
     let fifo = server.json(&["fifo", "get", "line"]);
     let left = fifo["tickets"][0]["lapses_in"].as_f64();
     assert!(left.is_some_and(|left| left > 0.0), "{fifo}");

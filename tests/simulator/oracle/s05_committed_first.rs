@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast::core::{
-    Answer, Change, Command, Effect, Hold, Key, LockName, LockView, Namespace, Proof, Record,
-    Refusal, RequestId, Value,
+    Answer, Change, Command, Effect, Hold, Key, LockChange, LockName, LockView, Namespace, Proof,
+    Record, Refusal, RequestId, Value,
 };
 
 use super::{Told, Verdict};
@@ -56,10 +56,13 @@ impl CommittedFirst {
                 let Command::Watch { lock } = &told.asked.command else {
                     return broken("a change was told to a call that doesn't watch");
                 };
-                let token = event.holder.fencing_token;
-                match event.ended {
-                    None => self.grant(space, lock, token),
-                    Some(_) => ended(told, lock, token),
+                let token = event.change.fencing_token();
+                match event.change {
+                    LockChange::Granted(_) => self.grant(space, lock, token),
+                    LockChange::Ended(..) => ended(told, lock, token),
+                    LockChange::ReleaseDelayEnded(_) => {
+                        gone(told, &Key::Lapsed(space.clone(), lock.clone(), token))
+                    }
                 }
             }
             Effect::SessionOpened { lease, .. } => self.other(&Key::Lease(space.clone(), lease.id)),
@@ -185,7 +188,11 @@ impl CommittedFirst {
 
 fn ended(told: &Told<'_>, lock: &LockName, token: u64) -> Verdict {
     let key = Key::Grant(told.asked.namespace.clone(), lock.clone(), token);
-    if told.store.contains_key(&key) {
+    gone(told, &key)
+}
+
+fn gone(told: &Told<'_>, key: &Key) -> Verdict {
+    if told.store.contains_key(key) {
         return broken(format!("{key:?} was told ended and is in the store"));
     }
     Ok(())

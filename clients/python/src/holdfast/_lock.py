@@ -229,7 +229,11 @@ class Lease:
         return self
 
     def revoke(self) -> None:
-        """End the lease, and everything that hangs on it. Raises `Lost` where it was lost."""
+        """End the lease, and everything that hangs on it.
+
+        Raises `Lost` where it was lost, and `Unavailable` where the server could not be reached in
+        the client's time-out; it then ends when its TTL has passed.
+        """
         self._runner.run(self._lease.revoke())
 
     def __enter__(self) -> Self:

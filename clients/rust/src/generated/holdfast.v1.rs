@@ -1342,13 +1342,13 @@ pub struct QueuePosition {
     #[prost(uint32, tag = "2")]
     pub position: u32,
 }
-/// LockEvent is one change of a lock's holders.
+/// LockEvent is one change of a lock's holders, or the end of a release delay.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockEvent {
     /// What happened.
     #[prost(enumeration = "LockEventKind", tag = "1")]
     pub kind: i32,
-    /// The grant that it happened to.
+    /// The grant that it happened to; absent with LOCK_EVENT_KIND_RELEASE_DELAY_ENDED.
     #[prost(message, optional, tag = "2")]
     pub holder: ::core::option::Option<Holder>,
     /// When, by the server's wall clock.
@@ -1360,6 +1360,13 @@ pub struct LockEvent {
     /// How many stand in line after it.
     #[prost(uint32, tag = "5")]
     pub waiter_count: u32,
+    /// The time until the release delays of holders that lost the lock have passed, after it; absent: nothing
+    /// holds it back.
+    #[prost(message, optional, tag = "6")]
+    pub held_back_for: ::core::option::Option<::prost_types::Duration>,
+    /// The fencing token of the grant that it happened to.
+    #[prost(uint64, tag = "7")]
+    pub fencing_token: u64,
 }
 /// ReserveLockRequest asks for a lock with an id of the server's choosing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1622,7 +1629,7 @@ pub struct PastHold {
     /// The grant, as it was; without a time to its end. Its metadata is left out where it is over 1 KiB.
     #[prost(message, optional, tag = "1")]
     pub holder: ::core::option::Option<Holder>,
-    /// How it ended: any kind but LOCK_EVENT_KIND_GRANTED.
+    /// How it ended: any kind but LOCK_EVENT_KIND_GRANTED and LOCK_EVENT_KIND_RELEASE_DELAY_ENDED.
     #[prost(enumeration = "LockEventKind", tag = "2")]
     pub cause: i32,
     /// When it ended, by the server's wall clock.
@@ -1790,7 +1797,7 @@ impl LockState {
         }
     }
 }
-/// LockEventKind says what happened to a holder of a lock.
+/// LockEventKind says what happened to a grant of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum LockEventKind {
@@ -1810,6 +1817,9 @@ pub enum LockEventKind {
     CallbackRefused = 6,
     /// LOCK_EVENT_KIND_CALLBACK_TIMED_OUT: the receiver of the grant's webhook did not take it in time.
     CallbackTimedOut = 7,
+    /// LOCK_EVENT_KIND_RELEASE_DELAY_ENDED: the grant, which was lost before, holds the lock back no more:
+    /// its release delay is over, or an administrator ended it.
+    ReleaseDelayEnded = 8,
 }
 impl LockEventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1826,6 +1836,7 @@ impl LockEventKind {
             Self::Forced => "LOCK_EVENT_KIND_FORCED",
             Self::CallbackRefused => "LOCK_EVENT_KIND_CALLBACK_REFUSED",
             Self::CallbackTimedOut => "LOCK_EVENT_KIND_CALLBACK_TIMED_OUT",
+            Self::ReleaseDelayEnded => "LOCK_EVENT_KIND_RELEASE_DELAY_ENDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1839,6 +1850,7 @@ impl LockEventKind {
             "LOCK_EVENT_KIND_FORCED" => Some(Self::Forced),
             "LOCK_EVENT_KIND_CALLBACK_REFUSED" => Some(Self::CallbackRefused),
             "LOCK_EVENT_KIND_CALLBACK_TIMED_OUT" => Some(Self::CallbackTimedOut),
+            "LOCK_EVENT_KIND_RELEASE_DELAY_ENDED" => Some(Self::ReleaseDelayEnded),
             _ => None,
         }
     }
@@ -2123,8 +2135,8 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("holdfast.v1.LockService", "GetLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-        /// of their names' bytes. With API tokens configured it wants the role `admin`.
+        /// ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+        /// or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
         pub async fn list_locks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListLocksRequest>,
@@ -2178,7 +2190,8 @@ pub mod lock_service_client {
                 .insert(GrpcMethod::new("holdfast.v1.LockService", "ExplainLock"));
             self.inner.unary(req, path, codec).await
         }
-        /// WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+        /// WatchLock tells a lock's state and then every change of its holders and every end of a release
+        /// delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
         ///
         /// A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
         /// `SLOW_READER`.

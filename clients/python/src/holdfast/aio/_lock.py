@@ -331,12 +331,18 @@ class Lease(Sessions):
         return self
 
     async def revoke(self) -> None:
-        """End the lease, and everything that hangs on it. Raises `Lost` where it was lost."""
+        """End the lease, and everything that hangs on it.
+
+        Raises `Lost` where it was lost, and `Unavailable` where the server could not be reached in
+        the client's time-out; it then ends when its TTL has passed.
+        """
         lost = self._session.is_over
         loss = self.ending.loss if lost else None
-        await self._session.close()
+        failure = await self._session.close(self.transport.timeout)
         if loss is not None:
             raise loss
+        if failure is not None:
+            raise failure
 
     async def __aenter__(self) -> "Lease":
         return await self.open()

@@ -20,7 +20,7 @@ from holdfast._convert import request_id, seconds, span
 from holdfast.aio._grant import Grant
 from holdfast.aio._lease import HeldLease
 from holdfast.aio._transport import Pause, Transport, Wire, connection_lost, is_cancelled
-from holdfast.v1.lease_service_pb2 import RenewLeaseRequest
+from holdfast.v1.lease_service_pb2 import RenewLeaseRequest, RevokeLeaseRequest
 from holdfast.v1.lock_service_pb2 import (
     AcquireLockRequest,
     AcquireLockResponse,
@@ -110,7 +110,9 @@ class Session:
         self._failure: errors.HoldfastError | None = None
         self._heard = 0.0
         self._closed = False
-        self._closing: asyncio.Task[None] | None = None
+        self._confirmed = False
+        """Whether the server has said that the session is closed."""
+        self._closing: asyncio.Task[Any] | None = None
         self.lease: HeldLease | None = None
         """The lease of the moment; one that was lost gives way to a new one."""
 
@@ -188,13 +190,20 @@ class Session:
         if not self.is_over:
             self._ask_in_background(_release(grant.lock, grant.token))
 
-    async def close(self) -> None:
-        """End the session: its lease is revoked, and all that hangs on it ends."""
+    async def close(self, within: float = CLOSE_TIMEOUT) -> errors.HoldfastError | None:
+        """End the session: its lease is revoked, and all that hangs on it ends.
+
+        Returns why the server did not say so in `within` seconds: then the lease ends by itself.
+        """
         if self._closed:
-            return
+            return None
         self._closed = True
+        end = asyncio.get_running_loop().time() + within
         stream, lease = self._stream, self.lease
+        revoked = None
         if lease is not None:
+            if not lease.ended and not lease.is_over() and (self._once or not self.is_idle):
+                revoked = lease.id
             for grant in lease.grants.values():
                 grant.finish()
             lease.finish()
@@ -206,6 +215,23 @@ class Session:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_all(_closed())
+        if revoked is None or self._confirmed:
+            return None
+        return await self._revoke(revoked, end - asyncio.get_running_loop().time())
+
+    async def _revoke(self, lease: str, within: float) -> errors.HoldfastError | None:
+        """End the lease by a call of its own, as there is no stream any more that could tell."""
+        request = RevokeLeaseRequest(lease_id=lease, request_id=request_id())
+        try:
+            async with asyncio.timeout(max(within, 0.0)):
+                await self._transport.call(lambda wire: wire.leases.RevokeLease, request)
+        except errors.Lost:
+            return None
+        except errors.HoldfastError as error:
+            return error
+        except TimeoutError:
+            return connection_lost()
+        return None
 
     # Calls.
 
@@ -545,6 +571,9 @@ class Session:
 
     def _take(self, stream: _Stream, told: AttachResponse) -> None:
         kind = told.WhichOneof("result")
+        if kind == "closed":
+            self._confirmed = True
+            return
         if kind == "grant_lost":
             lost = told.grant_lost
             cause = LossCause.Name(lost.cause).removeprefix("LOSS_CAUSE_")
@@ -588,12 +617,19 @@ class Session:
             _fail(pending, error)
         else:
             pending.last_error = error
-            task = asyncio.create_task(self._later(pending, error.retry_after or 0.1))
+            # Until then it is one without an answer: for a new stream, a loss or the end.
+            self._pending[pending.call_id] = pending
+            later = self._later(pending, pending.call_id, error.retry_after or 0.1)
+            task = asyncio.create_task(later)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _later(self, pending: _Pending, length: float) -> None:
+    async def _later(self, pending: _Pending, call_id: int, length: float) -> None:
+        """Ask again, unless that has been done, or is of no use any more."""
         await asyncio.sleep(length)
+        if self._pending.get(call_id) is not pending:
+            return
+        del self._pending[call_id]
         if not (pending.abandoned and pending.is_acquire):
             self._submit(pending)
 

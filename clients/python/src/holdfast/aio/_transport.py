@@ -11,6 +11,7 @@ import grpc.aio
 
 from holdfast import errors
 from holdfast.v1.fifo_service_pb2_grpc import FifoServiceStub
+from holdfast.v1.lease_service_pb2_grpc import LeaseServiceStub
 from holdfast.v1.lock_service_pb2_grpc import LockServiceStub
 from holdfast.v1.queue_service_pb2_grpc import QueueServiceStub
 from holdfast.v1.session_service_pb2_grpc import SessionServiceStub
@@ -72,6 +73,7 @@ class Wire:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.fifos: Any = FifoServiceStub(channel)
+        self.leases: Any = LeaseServiceStub(channel)
         self.locks: Any = LockServiceStub(channel)
         self.queues: Any = QueueServiceStub(channel)
         self.sessions: Any = SessionServiceStub(channel)

@@ -35,6 +35,7 @@ class LockEventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOCK_EVENT_KIND_FORCED: _ClassVar[LockEventKind]
     LOCK_EVENT_KIND_CALLBACK_REFUSED: _ClassVar[LockEventKind]
     LOCK_EVENT_KIND_CALLBACK_TIMED_OUT: _ClassVar[LockEventKind]
+    LOCK_EVENT_KIND_RELEASE_DELAY_ENDED: _ClassVar[LockEventKind]
 LOCK_MODE_UNSPECIFIED: LockMode
 LOCK_MODE_EXCLUSIVE: LockMode
 LOCK_MODE_SHARED: LockMode
@@ -50,6 +51,7 @@ LOCK_EVENT_KIND_REVOKED: LockEventKind
 LOCK_EVENT_KIND_FORCED: LockEventKind
 LOCK_EVENT_KIND_CALLBACK_REFUSED: LockEventKind
 LOCK_EVENT_KIND_CALLBACK_TIMED_OUT: LockEventKind
+LOCK_EVENT_KIND_RELEASE_DELAY_ENDED: LockEventKind
 
 class Lock(_message.Message):
     __slots__ = ("name", "state", "holders", "holder_count", "waiter_count", "reserved", "held_back_for")
@@ -130,18 +132,22 @@ class QueuePosition(_message.Message):
     def __init__(self, lock: _Optional[str] = ..., position: _Optional[int] = ...) -> None: ...
 
 class LockEvent(_message.Message):
-    __slots__ = ("kind", "holder", "event_time", "holder_count", "waiter_count")
+    __slots__ = ("kind", "holder", "event_time", "holder_count", "waiter_count", "held_back_for", "fencing_token")
     KIND_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     HOLDER_COUNT_FIELD_NUMBER: _ClassVar[int]
     WAITER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HELD_BACK_FOR_FIELD_NUMBER: _ClassVar[int]
+    FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     kind: LockEventKind
     holder: Holder
     event_time: _timestamp_pb2.Timestamp
     holder_count: int
     waiter_count: int
-    def __init__(self, kind: _Optional[_Union[LockEventKind, str]] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., holder_count: _Optional[int] = ..., waiter_count: _Optional[int] = ...) -> None: ...
+    held_back_for: _duration_pb2.Duration
+    fencing_token: int
+    def __init__(self, kind: _Optional[_Union[LockEventKind, str]] = ..., holder: _Optional[_Union[Holder, _Mapping]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., holder_count: _Optional[int] = ..., waiter_count: _Optional[int] = ..., held_back_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., fencing_token: _Optional[int] = ...) -> None: ...
 
 class ReserveLockRequest(_message.Message):
     __slots__ = ("unused_destroy_timeout", "request_id")

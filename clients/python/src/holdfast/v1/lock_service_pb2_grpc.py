@@ -187,8 +187,8 @@ class LockServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLocks(self, request, context):
-        """ListLocks lists the locks of the namespace that are held, waited for or reserved, in the order
-        of their names' bytes. With API tokens configured it wants the role `admin`.
+        """ListLocks lists the locks of the namespace that are held, held back by a release delay, waited for
+        or reserved, in the order of their names' bytes. With API tokens configured it wants the role `admin`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,7 +206,8 @@ class LockServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchLock(self, request, context):
-        """WatchLock tells a lock's state and then every change of its holders, until the caller hangs up.
+        """WatchLock tells a lock's state and then every change of its holders and every end of a release
+        delay, until the caller hangs up. The lock is free when it has no holders and nothing holds it back.
 
         A reader that falls more than 1,024 events behind is cut off with `RESOURCE_EXHAUSTED`, reason
         `SLOW_READER`.
