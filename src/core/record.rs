@@ -731,6 +731,18 @@ fn split_zero(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 impl Record {
+    /// Whether it is never written anew while it is there: what a request came to, and a grant on a
+    /// shared lease. A store makes short work of what comes and goes.
+    pub fn is_written_once(&self) -> bool {
+        match &self.value {
+            Value::Request(_) => true,
+            Value::Grant(grant) => !grant.lease.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+impl Record {
     /// Appends the value's bytes.
     pub fn encode_value(&self, bytes: &mut Vec<u8>) {
         // Encoding fails only where the buffer can't grow, and a vector can.

@@ -201,8 +201,11 @@ impl Encoded {
         match change {
             Change::Put(record) => {
                 record.key.encode_into(&mut self.key);
-                self.batch
-                    .put_with(&self.key, |value| record.encode_value(value));
+                let value = |bytes: &mut Vec<u8>| record.encode_value(bytes);
+                match record.is_written_once() {
+                    true => self.batch.insert_with(&self.key, value),
+                    false => self.batch.put_with(&self.key, value),
+                }
             }
             Change::Delete(key) => {
                 key.encode_into(&mut self.key);

@@ -11,13 +11,14 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const OP_DELETE: u8 = 0;
 const OP_PUT: u8 = 1;
+const OP_INSERT: u8 = 2;
 
 /// An ordered list of writes that become durable together. Of several writes to one key the last
 /// one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Entries one behind the other: op byte (0 delete, 1 put), key length (u32 LE), key, and for a
-    /// put value length (u32 LE) and value.
+    /// Entries one behind the other: op byte (0 delete, 1 put, 2 insert), key length (u32 LE), key, and
+    /// but for a delete value length (u32 LE) and value.
     bytes: Vec<u8>,
     entries: usize,
 }
@@ -49,6 +50,17 @@ impl Batch {
     /// `encode` must only append: what stands in the buffer already is the batch so far.
     pub fn put_with(&mut self, key: &[u8], encode: impl FnOnce(&mut Vec<u8>)) {
         self.start(OP_PUT, key);
+        self.value(encode);
+    }
+
+    /// As [`Batch::put_with`], for a key that is not there: a store need not look whether it removes
+    /// an older value when the key goes again. One that is there may come back from the dead.
+    pub fn insert_with(&mut self, key: &[u8], encode: impl FnOnce(&mut Vec<u8>)) {
+        self.start(OP_INSERT, key);
+        self.value(encode);
+    }
+
+    fn value(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let length_at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         let value_at = self.bytes.len();
@@ -145,9 +157,9 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (write, rest) = entry(self.rest).ok()?;
+        let (entry, rest) = entry(self.rest).ok()?;
         self.rest = rest;
-        Some(write)
+        Some((entry.key, entry.value))
     }
 }
 
@@ -157,8 +169,15 @@ fn length_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// A key with its new value, or with `None` where it is removed.
-pub(super) type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
+/// One write of an encoded batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) key: &'a [u8],
+    /// `None`: the key is removed.
+    pub(super) value: Option<&'a [u8]>,
+    /// Whether the key was not there.
+    pub(super) is_new: bool,
+}
 
 /// Reads an encoded batch in place, up to its end or the first entry that is damaged.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, BatchError>> {
@@ -185,14 +204,16 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, Ba
 fn entry(bytes: &[u8]) -> Result<(Entry<'_>, &[u8]), &'static str> {
     let (op, rest) = bytes.split_first().ok_or("no operation")?;
     let (key, rest) = field(rest).ok_or("a key cut short")?;
-    match *op {
-        OP_DELETE => Ok(((key, None), rest)),
-        OP_PUT => {
+    let (value, rest) = match *op {
+        OP_DELETE => (None, rest),
+        OP_PUT | OP_INSERT => {
             let (value, rest) = field(rest).ok_or("a value cut short")?;
-            Ok(((key, Some(value)), rest))
+            (Some(value), rest)
         }
-        _ => Err("an unknown operation"),
-    }
+        _ => return Err("an unknown operation"),
+    };
+    let is_new = *op == OP_INSERT;
+    Ok((Entry { key, value, is_new }, rest))
 }
 
 /// Splits a length and as many bytes off.

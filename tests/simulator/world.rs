@@ -225,7 +225,8 @@ impl World {
         asked.arrived = true;
         let request = asked.request.clone();
         if let Some(session) = asked.session {
-            self.tell(&request.namespace, Command::Touch { session })?;
+            let answered = Vec::new();
+            self.tell(&request.namespace, Command::Touch { session, answered })?;
             let book = self.oracle.book();
             let lease = book.sessions.get(&session);
             let ttl = lease.and_then(|lease| Some((lease.1, book.leases.get(lease)?.ttl)));
@@ -398,6 +399,13 @@ impl World {
                 }) => self.has(Fault::ForgetWebhook) && self.store.records().contains_key(key),
                 _ => false,
             };
+            if let Change::Put(record) = change
+                && record.is_written_once()
+                && self.fault.is_none()
+            {
+                let known = self.store.records().contains_key(&record.key);
+                assert!(!known, "written twice: {record:?}");
+            }
             if !forgotten {
                 self.store.commit(std::slice::from_ref(change));
             }

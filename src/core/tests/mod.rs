@@ -70,7 +70,8 @@ impl Rules {
                 Change::Put(record) => {
                     let mut value = Vec::new();
                     record.encode_value(&mut value);
-                    self.store.insert(record.key.encode(), value);
+                    let before = self.store.insert(record.key.encode(), value);
+                    assert!(before.is_none() || !record.is_written_once());
                 }
                 Change::Delete(key) => drop(self.store.remove(&key.encode())),
             }

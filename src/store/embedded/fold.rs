@@ -247,7 +247,7 @@ impl Worker {
         let before: Position = state.folded()?.position;
         let mut replay = Replay::with_capacity(segment.bytes());
         let position = segment.read(before, &mut replay)?;
-        replay.finish();
+        replay.finish_file();
         let piece_len = self.shared.tuning.fold_piece_writes;
         let pieces = replay.len().div_ceil(piece_len).max(1);
         let mut writes = replay.writes();
