@@ -26,9 +26,11 @@ type call struct {
 	sent time.Duration
 	// asked is when an acquire was first asked for under its request id.
 	asked time.Duration
-	done  chan struct{}
-	grant *Grant
-	err   error
+	// copies is how often the call was sent under its request id.
+	copies int
+	done   chan struct{}
+	grant  *Grant
+	err    error
 }
 
 // place is the newest place in line.
@@ -98,6 +100,7 @@ func (s *session) add(c *call) {
 // askFor makes an acquire one for another grant than before.
 func (s *session) askFor(c *call) {
 	c.acquire.RequestId = requestID()
+	c.copies = 0
 	c.asked = s.client.settings.clock.Now()
 }
 
@@ -131,6 +134,22 @@ func (s *session) abandon(c *call) {
 	}
 	if s.up {
 		s.push(outgoing{message: cancelOf(c)})
+	}
+}
+
+// requestID is what the server remembers the call by.
+func (c *call) requestID() string {
+	if c.acquire != nil {
+		return c.acquire.RequestId
+	}
+	return c.message.GetReleaseLock().GetRequestId()
+}
+
+// settled notes that a call has its answer, so that the server may forget its request id: only where
+// no copy of the call can be on its way still.
+func (s *session) settled(c *call) {
+	if id := c.requestID(); id != "" && c.copies == 1 && len(s.answered) < batchMax {
+		s.answered = append(s.answered, id)
 	}
 }
 

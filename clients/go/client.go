@@ -3,6 +3,7 @@ package holdfast
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"os"
@@ -234,8 +235,13 @@ func (c *Client) forget(s *session) {
 	}
 }
 
-// requestID makes a call safe to repeat.
-func requestID() string { return rand.Text() }
+// requestID makes a call safe to repeat. It is short, as every change sends one and the server keeps it.
+func requestID() string {
+	var chance [16]byte
+	// It never fails.
+	_, _ = rand.Read(chance[:])
+	return base64.RawURLEncoding.EncodeToString(chance[:])
+}
 
 // within bounds a call that has no deadline by the client's patience.
 func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {

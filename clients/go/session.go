@@ -79,7 +79,9 @@ type session struct {
 	nextID uint64
 	calls  map[uint64]*call
 	out    []outgoing
-	grants map[uint64]*Grant
+	// answered are the request ids with which nothing will be asked again, told with the next calls.
+	answered []string
+	grants   map[uint64]*Grant
 	// early are grants that came while the session was not live: told once a renewal is confirmed.
 	early []early
 }

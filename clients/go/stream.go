@@ -180,6 +180,7 @@ func (s *session) send(c *call) {
 		return
 	}
 	out := outgoing{message: c.request(s.client.settings.clock.Now())}
+	c.copies++
 	if c.isRenewal() {
 		out.renewal = c
 	}
@@ -213,6 +214,10 @@ func (s *session) sendAll(
 		out := s.out
 		s.out = nil
 		batches := s.batches
+		var answered []string
+		if batches && len(out) > 0 {
+			answered, s.answered = s.answered, nil
+		}
 		s.mu.Unlock()
 		for len(out) > 0 {
 			count := 1
@@ -220,7 +225,9 @@ func (s *session) sendAll(
 				count = fitting(out)
 			}
 			s.stamp(out[:count])
-			if err := stream.Send(message(out[:count])); err != nil {
+			err := stream.Send(message(out[:count], answered))
+			answered = nil
+			if err != nil {
 				// Recv tells why.
 				if !errors.Is(err, io.EOF) {
 					cancel(err)
@@ -255,11 +262,14 @@ func fitting(out []outgoing) int {
 }
 
 // message is one message of all these.
-func message(out []outgoing) *pb.AttachRequest {
-	if len(out) == 1 {
+func message(out []outgoing, answered []string) *pb.AttachRequest {
+	if len(out) == 1 && len(answered) == 0 {
 		return out[0].message
 	}
-	batch := &pb.AttachBatch{Requests: make([]*pb.AttachRequest, len(out))}
+	batch := &pb.AttachBatch{
+		Requests:           make([]*pb.AttachRequest, len(out)),
+		AnsweredRequestIds: answered,
+	}
 	for i, o := range out {
 		batch.Requests[i] = o.message
 	}
@@ -338,10 +348,12 @@ func (s *session) take(message *pb.AttachResponse) {
 		}
 	case *pb.AttachResponse_Acquired:
 		if c != nil {
+			s.settled(c)
 			s.acquired(c, told.Acquired.GetGrant())
 		}
 	case *pb.AttachResponse_Released:
 		if c != nil {
+			s.settled(c)
 			s.finish(c, nil, nil)
 		}
 	case *pb.AttachResponse_LeaseRenewed:

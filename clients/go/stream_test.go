@@ -1,6 +1,7 @@
 package holdfast
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestABatchIsBoundedByNumberAndByBytes(t *testing.T) {
 }
 
 func TestABatchKeepsItsOrderAndOneMessageIsNone(t *testing.T) {
-	batch := message(waiting(3, ""))
+	batch := message(waiting(3, ""), nil)
 	for i, each := range batch.GetBatch().GetRequests() {
 		if each.GetCallId() != uint64(i+1) {
 			t.Errorf("number %d in place %d", each.GetCallId(), i)
@@ -47,7 +48,11 @@ func TestABatchKeepsItsOrderAndOneMessageIsNone(t *testing.T) {
 	if len(batch.GetBatch().GetRequests()) != 3 || batch.GetCallId() != 0 {
 		t.Errorf("not a batch of three: %v", batch)
 	}
-	if one := message(waiting(1, "")); one.GetAcquireLock() == nil {
+	if one := message(waiting(1, ""), nil); one.GetAcquireLock() == nil {
 		t.Errorf("not the message itself: %v", one)
+	}
+	one := message(waiting(1, ""), []string{"answered"}).GetBatch()
+	if len(one.GetRequests()) != 1 || !slices.Equal(one.GetAnsweredRequestIds(), []string{"answered"}) {
+		t.Errorf("the answered request goes with no batch: %v", one)
 	}
 }

@@ -149,6 +149,8 @@ pub const ATTEMPT_ERROR_BYTES_MAX: usize = 256;
 
 /// How long the outcome of a call with a request id is remembered.
 pub const REQUEST_MEMORY: Duration = Duration::from_secs(120);
+/// How many requests that were forgotten early may stand in the order of the others, besides half of it.
+pub const REQUEST_ORDER_SLACK: usize = 1_024;
 /// The most outcomes remembered in one namespace; more calls with a request id are refused.
 pub const REQUESTS_PER_NAMESPACE_MAX: usize = 1_000_000;
 /// The same for calls that give something up: room that takes nothing from others, so that who holds

@@ -1,6 +1,7 @@
 //! The memory of requests, which makes retries safe: the same id gets the same outcome.
 //!
-//! Only what changed something is remembered: a refusal may be asked for again.
+//! Only what changed something is remembered: a refusal may be asked for again. A session says which
+//! answers it has, and these are forgotten at once.
 
 use std::hash::{Hash, Hasher};
 
@@ -115,6 +116,11 @@ impl Kind {
 }
 
 impl Remembered {
+    /// Whether it is done, and to be forgotten at that time.
+    fn ends_at(&self, until: Time) -> bool {
+        matches!(self.what, What::Done(_, at) if at == until)
+    }
+
     fn kind(&self) -> Kind {
         match &self.what {
             What::Waiting(_) | What::Done(Done::Granted(..) | Done::Subscribed(_), _) => {
@@ -310,6 +316,22 @@ impl State {
         if is_this {
             space.requests.remove(id);
             out.delete(Key::Request(space.name.clone(), id.clone()));
+            self.request_order_stale += 1;
+        }
+    }
+
+    /// Forgets requests before their time: whoever made them has the answers.
+    pub(super) fn forget_answered(&mut self, space: SpaceIx, ids: &[RequestId], out: &mut Out) {
+        for id in ids {
+            self.forget_done(space, id, |_| true, out);
+        }
+        if self.request_order_stale > self.request_order.len() / 2 + REQUEST_ORDER_SLACK {
+            let spaces = &self.spaces;
+            self.request_order.retain(|(until, space, id)| {
+                let known = spaces[usize::from(*space)].requests.get(id);
+                known.is_some_and(|known| known.ends_at(*until))
+            });
+            self.request_order_stale = 0;
         }
     }
 
@@ -326,13 +348,12 @@ impl State {
             };
             // The id may have been forgotten, and even used anew, before its time.
             let space = self.space_mut(space);
-            let due = space
-                .requests
-                .get(&id)
-                .is_some_and(|known| matches!(known.what, What::Done(_, at) if at == until));
-            if due {
+            let known = space.requests.get(&id);
+            if known.is_some_and(|known| known.ends_at(until)) {
                 space.requests.remove(&id);
                 out.delete(Key::Request(space.name.clone(), id));
+            } else {
+                self.request_order_stale = self.request_order_stale.saturating_sub(1);
             }
         }
         if let Some((until, ..)) = self.request_order.front() {

@@ -183,6 +183,8 @@ pub struct State {
     pub(super) timers: Timers,
     /// Remembered requests in the order in which they are forgotten.
     pub(super) request_order: VecDeque<(Time, SpaceIx, RequestId)>,
+    /// About how many of these have been forgotten already.
+    pub(super) request_order_stale: usize,
 }
 
 /// What a call that stays is.
@@ -521,9 +523,10 @@ impl State {
             Command::Queue(command) => self.queue(call, space, command, out),
             Command::Webhook(command) => self.webhook(call, space, command, out),
             Command::OpenSession { lease } => self.open_session(call, space, lease, out),
-            Command::Touch { session } => {
+            Command::Touch { session, answered } => {
                 if let Some(CallRole::Session(lease)) = self.calls.get(&session) {
                     self.prolong_lease(*lease, out);
+                    self.forget_answered(space, &answered, out);
                 }
             }
             Command::Withdraw { call } => self.withdraw(call, out),

@@ -37,8 +37,8 @@ pub(crate) use work::wall_time;
 use work::{Stage, Work};
 
 use crate::core::{
-    Acquire, CallId, Command, LockName, Namespace, QueueCommand, QueueName, Refusal, SessionLease,
-    ValueKey, WebhookCommand,
+    Acquire, CallId, Command, LockName, Namespace, QueueCommand, QueueName, Refusal, RequestId,
+    SessionLease, ValueKey, WebhookCommand,
 };
 use crate::store::{ShardId, Store, StoreError};
 
@@ -239,14 +239,19 @@ impl Shard {
         })
     }
 
-    fn submit_session(&self, session: &Session, calls: Vec<(u64, Command)>) {
+    fn submit_session(
+        &self,
+        session: &Session,
+        answered: Vec<RequestId>,
+        calls: Vec<(u64, Command)>,
+    ) {
         let inner = self.inner();
         let outbox = session.outbox();
         let namespace = outbox.namespace();
         let grows = calls.iter().any(|(_, command)| work::may_grow(command));
         let has_room = !grows || inner.store.has_room(inner.id);
         inner.enter(|work| {
-            work.touch(namespace, session.id());
+            work.touch(namespace, session.id(), answered);
             for (number, command) in calls {
                 let id = work.next_call();
                 let caller = Caller::SessionCall(outbox.clone(), number);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use super::call::Outcome;
 use super::news::{Reached, give_back, replace_waker};
 use super::{Failure, Shard, lock};
-use crate::core::{CallId, Command, EndCause, LeaseView, LockName, Namespace};
+use crate::core::{CallId, Command, EndCause, LeaseView, LockName, Namespace, RequestId};
 
 /// How many unread news make a session do without further positions.
 pub const SESSION_NEWS_MAX: usize = 4_096;
@@ -146,9 +146,10 @@ impl Session {
     }
 
     /// Hands over calls, each under a number of the caller's; they are applied in this order, and
-    /// keep the session's lease alive. A number must not be used again before its reply.
-    pub fn submit(&self, calls: Vec<(u64, Command)>) {
-        self.shard.submit_session(self, calls);
+    /// keep the session's lease alive. A number must not be used again before its reply. `answered`
+    /// are requests that will not be made again.
+    pub fn submit(&self, answered: Vec<RequestId>, calls: Vec<(u64, Command)>) {
+        self.shard.submit_session(self, answered, calls);
     }
 
     /// Takes the waiting call with this number out of its line; harmless when none waits.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::{
     CallId, Change, Command, Context, FifoCommand, Namespace, Out, QueueCommand, Record, Request,
-    SessionLease, State, Time, Value, WallTime,
+    RequestId, SessionLease, State, Time, Value, WallTime,
 };
 
 /// How far a shard is on the way to its end.
@@ -127,9 +127,14 @@ impl Work {
         self.amends.extend(amends);
     }
 
-    /// Keeps a session's lease alive.
-    pub(super) fn touch(&mut self, namespace: &Namespace, session: CallId) {
-        let touch = Command::Touch { session };
+    /// Keeps a session's lease alive, and forgets the requests whose answers it has.
+    pub(super) fn touch(
+        &mut self,
+        namespace: &Namespace,
+        session: CallId,
+        answered: Vec<RequestId>,
+    ) {
+        let touch = Command::Touch { session, answered };
         if self.admit(namespace, &touch, true).is_ok() {
             let call = self.next_call();
             self.apply(call, namespace, touch, None);

@@ -29,7 +29,10 @@ fn request_of(call_id: u64, call: Call) -> AttachRequest {
 }
 
 fn batch_of(requests: Vec<AttachRequest>) -> Call {
-    Call::Batch(AttachBatch { requests })
+    Call::Batch(AttachBatch {
+        requests,
+        ..AttachBatch::default()
+    })
 }
 
 /// The next answers, however many are in one message, of which it says whether it was a batch.
@@ -255,4 +258,59 @@ async fn a_session_that_ends_tells_its_losses_before_its_status() {
             .all(|(id, told)| *id == 0 && matches!(told, Told::GrantLost(_)))
     );
     assert_eq!(reason(&session.told().await.unwrap_err()), "LEASE_EXPIRED");
+}
+
+#[tokio::test]
+async fn a_request_that_was_answered_is_forgotten_when_the_session_says_so() {
+    let server = Server::start().await;
+    let with_id = |lock: &str, request_id: &str| AcquireLockRequest {
+        request_id: request_id.into(),
+        ..ask(lock)
+    };
+    let (mut session, _) = Attached::open(&server, accepting()).await;
+    for (number, id) in [(2, "told"), (3, "kept")] {
+        session
+            .call(number, Call::AcquireLock(with_id(id, id)))
+            .await;
+        assert!(matches!(session.answer().await, (_, Told::Acquired(_))));
+    }
+    let batch = AttachBatch {
+        requests: vec![acquire_call(4, ask("next"))],
+        answered_request_ids: vec!["told".into(), "nobody's".into()],
+    };
+    session.call(0, Call::Batch(batch)).await;
+    assert!(matches!(session.answer().await, (4, Told::Acquired(_))));
+    session
+        .call(5, Call::AcquireLock(with_id("told", "told")))
+        .await;
+    assert_eq!(session.error(5).await.reason, "LOCK_HELD");
+    session
+        .call(6, Call::AcquireLock(with_id("kept", "kept")))
+        .await;
+    assert!(matches!(session.answer().await, (6, Told::Acquired(_))));
+}
+
+#[tokio::test]
+async fn bad_ids_of_answered_requests_are_refused_by_name() {
+    let server = Server::start().await;
+    let (mut session, _) = Attached::open(&server, accepting()).await;
+    for (ids, expected) in [
+        (vec![String::new()], "1 to 128"),
+        (vec!["x".repeat(129)], "1 to 128"),
+        (vec!["x".to_owned(); SESSION_BATCH_MAX + 1], "at most 1024"),
+    ] {
+        let batch = AttachBatch {
+            requests: vec![acquire_call(2, ask("a"))],
+            answered_request_ids: ids,
+        };
+        session.call(0, Call::Batch(batch)).await;
+        let error = session.error(0).await;
+        assert_eq!(
+            (error.code, error.field.as_str()),
+            (3, "batch.answered_request_ids")
+        );
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+    session.call(2, Call::AcquireLock(ask("a"))).await;
+    assert!(matches!(session.answer().await, (2, Told::Acquired(_))));
 }

@@ -66,6 +66,7 @@ impl World {
                     delivery.number = fares.deliveries;
                 }
             }
+            (Command::Touch { answered, .. }, Fault::KeepAnswered) => answered.clear(),
             (Command::Renew { lock, proof, .. }, Fault::IgnoreRenewal) => {
                 let id = (space, lock.clone());
                 if self.oracle.book().proven(&id, *proof).is_some() {

@@ -475,7 +475,9 @@ impl World {
         {
             let namespace = self.clients[client].namespace.clone();
             if self.rng.bool() {
-                return self.tell(&namespace, Command::Touch { session });
+                let answered = (0..self.rng.u32(0..4)).flat_map(|_| self.some_request_id(100));
+                let answered = answered.collect();
+                return self.tell(&namespace, Command::Touch { session, answered });
             }
             self.clients[client].session = None;
             return self.hang_up(session);

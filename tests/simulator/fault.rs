@@ -55,6 +55,8 @@ pub enum Fault {
     NeverExpire,
     /// A retry is taken for a new request.
     ForgetRequestId,
+    /// What a session said to be answered is remembered all the same.
+    KeepAnswered,
     /// What was put into a queue does not reach the store.
     ForgetItem,
     /// An item that is gone stays in the store.
@@ -127,6 +129,7 @@ pub const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::SwallowLoss, &["losses"]),
     (Fault::NeverExpire, &["S6", "S11", "S17"]),
     (Fault::ForgetRequestId, &["S12"]),
+    (Fault::KeepAnswered, &["S12"]),
     (Fault::ForgetItem, &["S11"]),
     (Fault::ForgetAcknowledged, &["S11"]),
     (Fault::RewindItems, &["S11", "S18"]),

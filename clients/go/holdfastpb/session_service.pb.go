@@ -309,9 +309,15 @@ type AttachBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,024 messages, none of them a batch itself. A batch that breaks this bound is refused
 	// whole, with an error under the number 0; a batch within it is refused alone.
-	Requests      []*AttachRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Requests []*AttachRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Request ids whose answers have come, of any calls in the namespace, and with which nothing will
+	// be asked again: the server may forget them at once, so that they don't count towards how many it
+	// remembers. At most 1,024 of 1 to 128 bytes each; unknown ones are ignored. Only an id whose
+	// request was sent once may be here: of a copy that is still on its way it would be forgotten that
+	// it is one.
+	AnsweredRequestIds []string `protobuf:"bytes,2,rep,name=answered_request_ids,json=answeredRequestIds,proto3" json:"answered_request_ids,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AttachBatch) Reset() {
@@ -347,6 +353,13 @@ func (*AttachBatch) Descriptor() ([]byte, []int) {
 func (x *AttachBatch) GetRequests() []*AttachRequest {
 	if x != nil {
 		return x.Requests
+	}
+	return nil
+}
+
+func (x *AttachBatch) GetAnsweredRequestIds() []string {
+	if x != nil {
+		return x.AnsweredRequestIds
 	}
 	return nil
 }
@@ -1010,9 +1023,10 @@ const file_holdfast_v1_session_service_proto_rawDesc = "" +
 	"\x05close\x18\t \x01(\v2\x19.holdfast.v1.CloseSessionH\x00R\x05close\x120\n" +
 	"\x05batch\x18\n" +
 	" \x01(\v2\x18.holdfast.v1.AttachBatchH\x00R\x05batchB\x06\n" +
-	"\x04call\"E\n" +
+	"\x04call\"w\n" +
 	"\vAttachBatch\x126\n" +
-	"\brequests\x18\x01 \x03(\v2\x1a.holdfast.v1.AttachRequestR\brequests\"\x95\x02\n" +
+	"\brequests\x18\x01 \x03(\v2\x1a.holdfast.v1.AttachRequestR\brequests\x120\n" +
+	"\x14answered_request_ids\x18\x02 \x03(\tR\x12answeredRequestIds\"\x95\x02\n" +
 	"\vOpenSession\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
 	"\blease_id\x18\x02 \x01(\tR\aleaseId\x12\x14\n" +

@@ -3,12 +3,15 @@
 import asyncio
 from typing import Any
 
+import grpc
+import pytest
 from conftest import PATIENCE, Server, waiting
 
-from holdfast import aio
+from holdfast import _convert, aio, errors
 from holdfast._clock import boottime
 from holdfast.aio._session import BATCH_BYTES_MAX, BATCH_MAX, Session, _Stream
 from holdfast.v1.lock_service_pb2 import AcquireLockRequest
+from holdfast.v1.lock_service_pb2_grpc import LockServiceStub
 from holdfast.v1.session_service_pb2 import AttachRequest
 
 CALLERS = 500
@@ -58,3 +61,29 @@ async def test_many_callers_at_once_stand_in_line_in_their_order(server: Server)
             await waiting(other, "deploy", CALLERS)
             await before.release()
     assert turns == list(range(CALLERS))
+
+
+async def test_answered_requests_are_forgotten(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    def request_id() -> str:
+        ids.append(f"request-{len(ids)}")
+        return ids[-1]
+
+    monkeypatch.setattr(_convert, "request_id", request_id)
+    async with aio.connect(server.address) as client, asyncio.timeout(PATIENCE):
+        first = await client.lock("first").acquire()
+        # The answer of the first goes with the call of the second.
+        await client.lock("second").acquire()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            locks: Any = LockServiceStub(channel)
+            # Of a request that is remembered the server would say that its id is used already.
+            for lock, request, reason in [
+                (first.lock, ids[0], "LOCK_HELD"),
+                ("second", ids[1], "REQUEST_ID_REUSED"),
+            ]:
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await locks.AcquireLock(AcquireLockRequest(lock=lock, request_id=request))
+                assert errors.of_rpc(refused.value).reason == reason

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::api::{Api, ApiError, lease_id};
 use crate::core::{
-    About, Answer, Command, EndCause, Hold, Invalid, LeaseId, Namespace, SessionLease,
+    About, Answer, Command, EndCause, Hold, Invalid, LeaseId, Namespace, RequestId, SessionLease,
 };
 use crate::proto::v1::attach_request::Call;
 use crate::proto::v1::attach_response::Result as Told;
@@ -51,6 +51,7 @@ impl session_service_server::SessionService for Sessions {
             session: None,
             unanswered: HashMap::default(),
             calls: Vec::new(),
+            answered: Vec::new(),
             own: VecDeque::new(),
             news: Vec::new(),
             end: None,
@@ -71,6 +72,8 @@ pub struct Attached {
     unanswered: HashMap<u64, Asked, RandomState>,
     /// Calls that were read and are about to be handed to the shard.
     calls: Vec<(u64, Command)>,
+    /// Requests that were said to be answered, for the shard too.
+    answered: Vec<RequestId>,
     /// Answers that needed no shard.
     own: VecDeque<AttachResponse>,
     /// News to tell, the oldest last.
@@ -195,9 +198,12 @@ impl Attached {
             self.take(message);
             return 1;
         };
-        if let Err(error) = check_batch(message.call_id, &batch) {
-            self.refuse(0, error.into());
-            return 1;
+        match check_batch(message.call_id, &batch) {
+            Ok(answered) => self.answered.extend(answered),
+            Err(error) => {
+                self.refuse(0, error.into());
+                return 1;
+            }
         }
         let messages = batch.requests.len();
         for request in batch.requests {
@@ -317,7 +323,9 @@ impl Attached {
     /// Hands the calls that were read to the shard. Without any it still keeps the lease alive.
     fn submit(&mut self) {
         if let Some(open) = &self.session {
-            open.session.submit(std::mem::take(&mut self.calls));
+            let answered = std::mem::take(&mut self.answered);
+            open.session
+                .submit(answered, std::mem::take(&mut self.calls));
         }
     }
 
@@ -557,20 +565,29 @@ fn check_call_id(call_id: u64) -> Result<(), Invalid> {
     }
 }
 
-fn check_batch(call_id: u64, batch: &AttachBatch) -> Result<(), Invalid> {
+/// Checks a batch as such. The requests that it says are answered.
+fn check_batch(call_id: u64, batch: &AttachBatch) -> Result<Vec<RequestId>, Invalid> {
     if call_id != 0 {
         return Err(Invalid::new(
             "call_id",
             format!("must be 0 for a batch, is {call_id}"),
         ));
     }
-    match batch.requests.len() {
-        1..=SESSION_BATCH_MAX => Ok(()),
-        count => Err(Invalid::new(
-            "batch.requests",
-            format!("must be 1 to {SESSION_BATCH_MAX}, are {count}"),
-        )),
+    let count = batch.requests.len();
+    if !(1..=SESSION_BATCH_MAX).contains(&count) {
+        let expected = format!("must be 1 to {SESSION_BATCH_MAX}, are {count}");
+        return Err(Invalid::new("batch.requests", expected));
     }
+    let field = "batch.answered_request_ids";
+    let count = batch.answered_request_ids.len();
+    if count > SESSION_BATCH_MAX {
+        let expected = format!("must be at most {SESSION_BATCH_MAX}, are {count}");
+        return Err(Invalid::new(field, expected));
+    }
+    let ids = batch.answered_request_ids.iter();
+    ids.map(|id| RequestId::new(id))
+        .collect::<Result<_, _>>()
+        .map_err(|Invalid { expected, .. }| Invalid { field, expected })
 }
 
 fn not_opened() -> ApiError {

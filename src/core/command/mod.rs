@@ -295,10 +295,13 @@ pub enum Command {
         /// Its lease.
         lease: SessionLease,
     },
-    /// Starts the TTL of a session's lease anew. Not answered.
+    /// A session has spoken: starts the TTL of its lease anew, and forgets the requests whose answers
+    /// it has. Not answered.
     Touch {
         /// The session's call.
         session: CallId,
+        /// Requests that will not be asked for again. Ids of none, or of one that waits, are ignored.
+        answered: Vec<RequestId>,
     },
     /// Takes a waiting acquire out of its line for good: the waiting call is refused with
     /// [`Refusal::Cancelled`]. Not answered itself; harmless for a call that doesn't wait.

@@ -1,6 +1,7 @@
 //! What makes a retry safe.
 
 use super::*;
+use crate::core::limits::{REQUEST_MEMORY, REQUEST_ORDER_SLACK};
 
 #[test]
 fn a_retried_acquire_gets_the_same_grant() {
@@ -11,6 +12,73 @@ fn a_retried_acquire_gets_the_same_grant() {
     assert_eq!(again.holder.fencing_token, held);
     assert_eq!(again.holder.expires_in, Some(9 * SEC));
     assert!(rules.changes.is_empty());
+}
+
+#[test]
+fn what_a_session_has_the_answer_of_is_forgotten_at_once() {
+    let mut rules = Rules::new();
+    let session = rules.session(SessionLease::New {
+        id: LeaseId(7),
+        ttl: TTL,
+        about: None,
+    });
+    let held = rules.take(with_id(acquire("a"), "r"));
+    let waits = rules.stand(with_id(acquire("a"), "w"));
+    rules.take(with_id(acquire("b"), "s"));
+    let touch = |session, ids: &[&str]| Command::Touch {
+        session,
+        answered: ids.iter().map(|id| RequestId::new(id).unwrap()).collect(),
+    };
+    rules.ask(touch(CallId(0), &["r"]));
+    assert!(rules.changes.is_empty(), "no session said so");
+    rules.ask(touch(session, &["r", "unknown", "w"]));
+    let deleted = |change: &Change| matches!(change, Change::Delete(Key::Request(_, id)) if id.as_str() == "r");
+    assert!(matches!(&rules.changes[..], [change] if deleted(change)));
+    assert!(is_held(
+        &rules.call(Command::Acquire(with_id(acquire("a"), "r")))
+    ));
+    // What was not named, and who waits, is remembered.
+    granted(rules.call(Command::Acquire(with_id(acquire("b"), "s"))));
+    rules.release("a", held).unwrap();
+    rules.got(waits);
+}
+
+#[test]
+fn what_was_forgotten_early_takes_no_memory() {
+    let mut rules = Rules::new();
+    let session = rules.session(SessionLease::New {
+        id: LeaseId(7),
+        ttl: TTL,
+        about: None,
+    });
+    rules.take(with_id(acquire("kept"), "kept"));
+    for number in 0..4 * REQUEST_ORDER_SLACK {
+        let id = format!("r{number}");
+        let held = rules.take(acquire("a"));
+        let released = rules.call(Command::Release {
+            lock: LockName::new("a").unwrap(),
+            proof: Proof::Token(held),
+            session: None,
+            request_id: Some(RequestId::new(&id).unwrap()),
+        });
+        assert!(matches!(released, Ok(Answer::Released)));
+        rules.ask(Command::Touch {
+            session,
+            answered: vec![RequestId::new(&id).unwrap()],
+        });
+        assert!(rules.state.request_order.len() <= 2 * REQUEST_ORDER_SLACK + 2);
+    }
+    // What was not named is forgotten in its time.
+    granted(rules.call(Command::Acquire(with_id(acquire("kept"), "kept"))));
+    rules.pass(REQUEST_MEMORY);
+    assert!(rules.state.request_order.is_empty());
+    assert!(
+        rules
+            .state
+            .spaces
+            .iter()
+            .all(|space| space.requests.is_empty())
+    );
 }
 
 #[test]

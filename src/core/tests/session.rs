@@ -50,7 +50,10 @@ fn any_traffic_keeps_a_session_alive() {
     let session = rules.session(new());
     for _ in 0..5 {
         rules.pass(TTL - MS);
-        rules.ask(Command::Touch { session });
+        rules.ask(Command::Touch {
+            session,
+            answered: vec![],
+        });
     }
     assert_eq!(ended(&rules, session), None);
     rules.pass(TTL);
@@ -131,7 +134,10 @@ fn the_old_stream_of_a_session_taken_up_neither_keeps_nor_ends_it() {
     let second = rules.session(SessionLease::Resume(ID));
     rules.ask(Command::Cancel { call: first });
     rules.pass(9 * SEC);
-    rules.ask(Command::Touch { session: first });
+    rules.ask(Command::Touch {
+        session: first,
+        answered: vec![],
+    });
     rules.pass(SEC);
     assert_eq!(ended(&rules, second), Some(Refusal::LeaseExpired));
 }
@@ -180,7 +186,10 @@ fn a_retry_through_another_session_moves_the_loss_notices_there() {
     let held = rules.take(in_session(mine.clone(), first));
     let second = rules.session(SessionLease::Resume(ID));
     assert_eq!(rules.take(in_session(mine, second)), held);
-    rules.ask(Command::Touch { session: second });
+    rules.ask(Command::Touch {
+        session: second,
+        answered: vec![],
+    });
     rules.release("a", held).unwrap();
     assert_eq!(losses(&mut rules, second), [(held, EndCause::Released)]);
 }

@@ -184,13 +184,13 @@ fn whoever_is_woken_may_ask_the_shard_at_once() {
 
         // Told by the caller itself, by the thread, and by whoever stops the shard.
         assert!(session.poll_news(&mut cx, &mut news).is_pending());
-        session.submit(vec![(1, get("a"))]);
+        session.submit(vec![], vec![(1, get("a"))]);
         until("a read wakes", || woken() == 1);
         assert!(session.poll_news(&mut cx, &mut news).is_ready());
         news.clear();
         assert!(session.poll_news(&mut cx, &mut news).is_pending());
         assert!(watch.poll_next(&mut cx).is_pending());
-        session.submit(vec![(2, Command::Acquire(asks_once("a")))]);
+        session.submit(vec![], vec![(2, Command::Acquire(asks_once("a")))]);
         until("a grant wakes", || woken() == 3);
         assert!(session.poll_news(&mut cx, &mut news).is_ready());
         news.clear();

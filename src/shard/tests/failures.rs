@@ -41,11 +41,14 @@ fn after_a_failed_commit_whoever_has_no_answer_is_told_and_the_committed_stays()
             about: None,
         };
         let session = shard.open_session(&namespace(), new);
-        session.submit(vec![
-            (1, Command::Acquire(waits("held"))),
-            (2, get("held")),
-            (3, Command::Acquire(waits("held"))),
-        ]);
+        session.submit(
+            vec![],
+            vec![
+                (1, Command::Acquire(waits("held"))),
+                (2, get("held")),
+                (3, Command::Acquire(waits("held"))),
+            ],
+        );
         store.let_go();
         assert_eq!(wait(call), Err(failure.clone()), "{wrong:?}");
         assert_eq!(wait(waiter), Err(failure.clone()));

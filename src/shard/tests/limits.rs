@@ -180,10 +180,13 @@ fn without_room_nothing_grows_and_holders_go_on() {
         block_on(session.news())[..],
         [SessionNews::Opened { resumed: true, .. }]
     ));
-    session.submit(vec![
-        (1, Command::Acquire(asks_once("a"))),
-        (2, renew("renewed", renewed)),
-    ]);
+    session.submit(
+        vec![],
+        vec![
+            (1, Command::Acquire(asks_once("a"))),
+            (2, renew("renewed", renewed)),
+        ],
+    );
     let mut news = Vec::new();
     while news.len() < 2 {
         news.extend(block_on(session.news()));

@@ -183,7 +183,7 @@ fn a_session_dropped_while_one_of_its_calls_is_granted_leaves_the_lock_to_the_ne
     for round in 0..ROUNDS as u128 {
         let held = shard.take("a");
         let leaves = session(&shard, round);
-        leaves.submit(vec![(1, through(&leaves, round, "a"))]);
+        leaves.submit(vec![], vec![(1, through(&leaves, round, "a"))]);
         let stays = shard.acquire(waits("a"));
         let mut released = shard.ask(get("a"));
         at_once(
@@ -203,7 +203,7 @@ fn a_session_gives_back_what_it_was_told_and_did_not_read_or_could_not_tell() {
     let leaves = session(&shard, 1);
     let locks = ["a", "b"];
     for (number, lock) in (1..).zip(locks) {
-        leaves.submit(vec![(number, through(&leaves, 1, lock))]);
+        leaves.submit(vec![], vec![(number, through(&leaves, 1, lock))]);
         until("it is told", || shard.holders(lock).len() == 1);
         if number == 1 {
             let mut news = block_on(leaves.news());

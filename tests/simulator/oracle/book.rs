@@ -899,7 +899,7 @@ impl Book {
             Command::OpenSession {
                 lease: SessionLease::Resume(id),
             } if step.reply().is_none() => self.renew_lease(space, *id, step.now),
-            Command::Touch { session } => {
+            Command::Touch { session, .. } => {
                 if let Some((space, id)) = self.sessions.get(session).cloned() {
                     self.renew_lease(&space, id, step.now);
                 }

@@ -1,7 +1,8 @@
 //! S12. The same `request_id` has the same outcome for 120 s, across crashes; with other parameters
-//! it is refused. And it is forgotten in the end, or else the memory would grow for ever.
+//! it is refused. And it is forgotten in the end, or else the memory would grow for ever; before that
+//! only where a session says that it has the answer.
 
-use holdfast::core::{Acquire, Command, Effect, Hold, Refusal, Request};
+use holdfast::core::{Acquire, Command, Effect, Hold, Refusal, Request, RequestId};
 
 use super::Verdict;
 use super::book::{Book, Cause, Known, Outcome, Seen, Step, asks_the_same, outcome, request_id};
@@ -39,7 +40,7 @@ impl SameOutcome {
         }
         let given_back = matches!(step.command(), Some(Command::GiveBack { .. }));
         for ((_, id), known) in &seen.forgotten {
-            if known.until > step.now && !given_back {
+            if known.until > step.now && !given_back && !answered(step).contains(id) {
                 return broken(format!("{id} was forgotten at {:?}: {known:?}", step.now));
             }
             if let (Some(Command::GiveBack { fencing_token, .. }), Outcome::Granted(token)) =
@@ -63,8 +64,28 @@ impl SameOutcome {
     }
 }
 
-/// What is due is forgotten after a tick.
+/// The requests that a session said to have the answers of.
+fn answered<'a>(step: &'a Step<'_>) -> &'a [RequestId] {
+    match step.command() {
+        Some(Command::Touch { answered, .. }) => answered,
+        _ => &[],
+    }
+}
+
+/// What is due is forgotten after a tick, and what was answered at once.
 pub fn forgotten(book: &Book, step: &Step<'_>) -> Verdict {
+    if let Some(request) = step.request()
+        && matches!(&request.command, Command::Touch { session, .. } if book.sessions.contains_key(session))
+    {
+        let kept = answered(step).iter().find(|id| {
+            let id = (request.namespace.clone(), RequestId::clone(id));
+            book.requests.contains_key(&id)
+        });
+        return match kept {
+            Some(id) => broken(format!("{id} is remembered, though it was answered")),
+            None => Ok(()),
+        };
+    }
     if !matches!(step.cause, Cause::Tick) {
         return Ok(());
     }

@@ -3248,6 +3248,13 @@ pub struct AttachBatch {
     /// whole, with an error under the number 0; a batch within it is refused alone.
     #[prost(message, repeated, tag = "1")]
     pub requests: ::prost::alloc::vec::Vec<AttachRequest>,
+    /// Request ids whose answers have come, of any calls in the namespace, and with which nothing will
+    /// be asked again: the server may forget them at once, so that they don't count towards how many it
+    /// remembers. At most 1,024 of 1 to 128 bytes each; unknown ones are ignored. Only an id whose
+    /// request was sent once may be here: of a copy that is still on its way it would be forgotten that
+    /// it is one.
+    #[prost(string, repeated, tag = "2")]
+    pub answered_request_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// OpenSession begins a session or takes one up again.
 #[derive(Clone, PartialEq, ::prost::Message)]

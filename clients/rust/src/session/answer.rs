@@ -7,6 +7,9 @@ use super::*;
 use crate::convert;
 use crate::proto::{AttachResponse, Grant, GrantLost};
 
+/// How many messages are taken in under one lock.
+const TOLD_TOGETHER: usize = 32;
+
 /// What a caller is told.
 enum Answer {
     Grant(oneshot::Sender<Result<Held>>, Result<Held>),
@@ -24,22 +27,27 @@ impl Answer {
 }
 
 impl Shared {
-    /// Takes in a message of the server, or all those in it.
+    /// Takes in a message of the server, or all those in it: some at a time, so that callers go on
+    /// while more is being taken in.
     pub(super) fn told(self: &Arc<Shared>, message: AttachResponse) {
-        let messages = match message.result {
+        let mut messages = match message.result {
             Some(Told::Batch(batch)) => batch.answers,
             _ => vec![message],
-        };
-        let mut answers = Vec::with_capacity(messages.len());
-        let now = self.now();
-        let mut state = self.state();
-        state.told = now;
-        for message in messages {
-            answers.extend(self.take(&mut state, message, now));
         }
-        drop(state);
-        // Outside the lock: dropping a grant that nobody takes gives it back.
-        answers.into_iter().for_each(Answer::tell);
+        .into_iter();
+        let now = self.now();
+        let mut answers = Vec::with_capacity(TOLD_TOGETHER);
+        while messages.len() > 0 {
+            let mut state = self.state();
+            state.told = now;
+            for message in messages.by_ref().take(TOLD_TOGETHER) {
+                answers.extend(self.take(&mut state, message, now));
+            }
+            state.tell_answered();
+            drop(state);
+            // Outside the lock: dropping a grant that nobody takes gives it back.
+            answers.drain(..).for_each(Answer::tell);
+        }
     }
 
     /// Takes in one message; the answer of a caller, if it is one.
@@ -67,14 +75,22 @@ impl Shared {
             }
             told => match state.calls.remove(&message.call_id)? {
                 Pending::Acquire(acquire) => {
-                    return self.acquired(state, acquire, told, message.call_id);
+                    return self.acquired(state, acquire, told, message.call_id, now);
                 }
-                Pending::Ask { answer, .. } => {
+                Pending::Ask {
+                    call,
+                    copies,
+                    answer,
+                    ..
+                } => {
                     let told = match told {
                         Told::Error(error) => Err(error.into()),
-                        told => Ok(Box::new(told)),
+                        told => {
+                            state.answered(request_id(&call), copies);
+                            Ok(Box::new(told))
+                        }
                     };
-                    return Some(Answer::Other(answer, told));
+                    return answer.map(|answer| Answer::Other(answer, told));
                 }
                 Pending::Renew { life, sent } => state.renewed(&life, now, sent, told),
                 Pending::Check(hold) => {
@@ -95,6 +111,7 @@ impl Shared {
         mut acquire: PendingAcquire,
         told: Told,
         number: u64,
+        now: Duration,
     ) -> Option<Answer> {
         let grant = match told {
             Told::Error(_) if acquire.cancelled => return None,
@@ -115,7 +132,6 @@ impl Shared {
         let Some(grant) = grant else {
             return Some(Answer::Grant(acquire.answer, Err(Error::misfit())));
         };
-        let now = self.now();
         if let Some(again) = state.ask_again(&acquire, &grant, now) {
             if again == Again::Afresh {
                 if acquire.cancelled {
@@ -128,6 +144,7 @@ impl Shared {
             state.send(number, now);
             return None;
         }
+        state.answered(&acquire.request.request_id, acquire.copies);
         let hold = Arc::new(state.hold(&acquire, grant));
         state
             .holds
@@ -145,6 +162,14 @@ impl Shared {
     }
 }
 
+/// What the server remembers a call of a caller by, besides acquires.
+fn request_id(call: &Call) -> &str {
+    match call {
+        Call::ReleaseLock(release) => &release.request_id,
+        _ => "",
+    }
+}
+
 /// How to ask for a grant once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
@@ -155,6 +180,21 @@ enum Again {
 }
 
 impl State {
+    /// Notes that a request was answered. The server may forget it only where no copy of it can be
+    /// on its way still.
+    fn answered(&mut self, request_id: &str, copies: u32) {
+        if copies == 1 && !request_id.is_empty() {
+            self.answered.push(request_id.to_owned());
+        }
+    }
+
+    fn tell_answered(&mut self) {
+        let answered = self.answered.drain(..);
+        if let Some(link) = &self.link {
+            link.answered(answered);
+        }
+    }
+
     /// Whether to ask once more before a grant is handed out.
     fn ask_again(&self, acquire: &PendingAcquire, grant: &Grant, now: Duration) -> Option<Again> {
         let left = convert::duration(grant.expires_in?);
@@ -233,5 +273,34 @@ impl State {
         } else if life.keeps == Keeps::Session {
             self.heard = self.heard.max(sent);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_sent_once_may_be_forgotten() {
+        let mut state = State::default();
+        state.answered("once", 1);
+        state.answered("twice", 2);
+        state.answered("", 1);
+        assert_eq!(state.answered, ["once"]);
+    }
+
+    #[test]
+    fn each_sending_of_a_call_counts() {
+        let mut pending = Pending::Ask {
+            call: Arc::new(Call::ReleaseLock(
+                crate::proto::ReleaseLockRequest::default(),
+            )),
+            copies: 0,
+            until: None,
+            answer: None,
+        };
+        pending.is_sent(Duration::ZERO);
+        pending.is_sent(Duration::ZERO);
+        assert!(matches!(pending, Pending::Ask { copies: 2, .. }));
     }
 }

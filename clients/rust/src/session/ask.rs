@@ -85,7 +85,8 @@ impl Shared {
         let wait_until = acquire.wait.map(|wait| started + wait);
         let give_up = wait_until.map(|until| until + timeout);
         let mut backoff = self.config.backoff();
-        let mut asked_at = started;
+        let (mut now, mut asked_at) = (started, started);
+        let mut copies = 0;
         let mut request = Arc::new(acquire.request);
         let asked = Arc::make_mut(&mut request);
         asked.wait = Some(convert::span(WAIT_MAX));
@@ -96,6 +97,7 @@ impl Shared {
                     request: Arc::clone(&request),
                     asked: asked_at,
                     sent: started,
+                    copies,
                     sent_again: false,
                     wait_until,
                     lease: acquire.lease.clone(),
@@ -104,17 +106,21 @@ impl Shared {
                     cancelled: false,
                 })
             };
-            let error = match self.within(give_up, self.waiting(pending)?.answer()).await {
+            let waiting = self.waiting(now, |_| {}, pending)?;
+            let error = match self.within(give_up, waiting.answer()).await {
                 Ok(held) if held.hold.loss(self.now()).is_none() => return Ok(held),
                 // It was lost on its way: stand in line again.
                 Ok(_) => {
-                    asked_at = self.now();
+                    now = self.now();
+                    asked_at = now;
+                    copies = 0;
                     Arc::make_mut(&mut request).request_id = convert::request_id();
                     continue;
                 }
                 Err(error) => error,
             };
             let over = wait_until.is_some_and(|until| self.now() >= until);
+            copies += 1;
             match error {
                 Error::WaitTimedOut(_) if acquire.wait.is_none() => {}
                 // The rest of a wait, asked for after a time without a connection, was none.
@@ -126,6 +132,7 @@ impl Shared {
                 }
                 error => return Err(error),
             }
+            now = self.now();
         }
     }
 
@@ -133,13 +140,13 @@ impl Shared {
     pub(crate) async fn release(&self, mut held: Held) -> Result<()> {
         held.released = true;
         let hold = Arc::clone(&held.hold);
-        let lost = hold.loss(self.now());
-        if lost.is_some() {
+        let now = self.now();
+        if hold.loss(now).is_some() {
             // It may well be held still, by the server's reckoning.
             self.release_in_background(&hold);
         } else {
-            self.forget(&hold);
-            match self.ask(release(&hold)).await {
+            let forget = |state: &mut State| state.forget(&hold);
+            match self.ask(release(&hold), now, forget).await {
                 Ok(told) if matches!(*told, Told::Released(_)) => return Ok(()),
                 Ok(_) => return Err(Error::misfit()),
                 Err(Error::NotHolder(_)) => hold.lose(Loss::Unknown),
@@ -153,14 +160,15 @@ impl Shared {
     }
 
     /// Releases a grant, whoever waits.
-    pub(crate) fn release_in_background(self: &Shared, hold: &Arc<Hold>) {
-        self.forget(hold);
-        let call = Arc::new(release(hold));
+    pub(crate) fn release_in_background(self: &Shared, hold: &Hold) {
         let pending = Pending::Ask {
-            call,
-            answer: oneshot::channel().0,
+            call: Arc::new(release(hold)),
+            copies: 0,
+            until: None,
+            answer: None,
         };
         let mut state = self.state();
+        state.forget(hold);
         // Where there is no room for the call, the lease's end will do what it asks for.
         let _ = state.put(pending, self.now());
         let linked = state.link.is_some();
@@ -170,43 +178,61 @@ impl Shared {
         }
     }
 
-    /// Takes a grant out of the books: it is renewed no more, and its end is no loss.
-    fn forget(&self, hold: &Arc<Hold>) {
-        let mut state = self.state();
-        state.holds.remove(&hold.grant.fencing_token);
-        if let Some(life) = &hold.life
-            && matches!(life.keeps, Keeps::Grant { .. })
-        {
-            state.lives.retain(|other| !Arc::ptr_eq(other, life));
-        }
-    }
-
-    /// Makes a call of the session, again where that may help.
-    pub(crate) async fn ask(&self, call: Call) -> Result<Box<Told>> {
+    /// Makes a call of the session, again where that may help. `before` is done to the books when it is
+    /// made first.
+    async fn ask(
+        &self,
+        call: Call,
+        now: Duration,
+        before: impl FnOnce(&mut State),
+    ) -> Result<Box<Told>> {
         let call = Arc::new(call);
-        let until = Some(self.now() + self.config.call_timeout);
+        let until = now + self.config.call_timeout;
         let mut backoff = self.config.backoff();
+        let mut before = Some(before);
+        let mut copies = 0;
         loop {
             let call = Arc::clone(&call);
-            let waiting = self.waiting(|answer| Pending::Ask { call, answer })?;
-            match self.within(until, waiting.answer()).await {
-                Err(error) if error.may_be_retried() => backoff.pause(self, error, until).await?,
+            let before = |state: &mut State| {
+                if let Some(before) = before.take() {
+                    before(state);
+                }
+            };
+            let waiting = self.waiting(now, before, |answer| Pending::Ask {
+                call,
+                copies,
+                until: Some(until),
+                answer: Some(answer),
+            })?;
+            match waiting.answer().await {
+                Err(error) if error.may_be_retried() => {
+                    copies += 1;
+                    backoff.pause(self, error, Some(until)).await?;
+                }
                 answer => return answer,
             }
         }
     }
 
+    /// Puts a call into the books, for its caller to wait for. The message is made before the lock is
+    /// taken: many callers come at once.
     fn waiting<T>(
         &self,
+        now: Duration,
+        before: impl FnOnce(&mut State),
         pending: impl FnOnce(oneshot::Sender<Result<T>>) -> Pending,
     ) -> Result<Waiting<'_, T>> {
         let (sender, answer) = oneshot::channel();
+        let pending = pending(sender);
+        let call = pending.call(now);
         let mut state = self.state();
-        let number = state.put(pending(sender), self.now())?;
+        before(&mut state);
+        let number = state.put_as(pending, call, now)?;
         let linked = state.link.is_some();
         drop(state);
         if !linked {
             self.link_news.notify_one();
+            self.watch_news.notify_one();
         }
         Ok(Waiting {
             shared: self,
@@ -241,5 +267,37 @@ impl Shared {
         };
         acquire.cancelled = true;
         state.send_cancel(number);
+    }
+}
+
+impl State {
+    /// Takes a grant out of the books: it is renewed no more, and its end is no loss.
+    fn forget(&mut self, hold: &Hold) {
+        self.holds.remove(&hold.grant.fencing_token);
+        if let Some(life) = &hold.life
+            && matches!(life.keeps, Keeps::Grant { .. })
+        {
+            self.lives.retain(|other| !Arc::ptr_eq(other, life));
+        }
+    }
+
+    /// Tells the callers whose time is over that there was no answer. When the next one's is.
+    pub(super) fn end_waits(&mut self, now: Duration) -> Option<Duration> {
+        let mut next: Option<Duration> = None;
+        for pending in self.calls.values_mut() {
+            let Pending::Ask { until, answer, .. } = pending else {
+                continue;
+            };
+            let (Some(end), Some(_)) = (*until, &answer) else {
+                continue;
+            };
+            if end > now {
+                next = Some(next.map_or(end, |next| next.min(end)));
+            } else if let Some(caller) = answer.take() {
+                let error = Error::unavailable("the server did not answer in time");
+                let _ = caller.send(Err(error));
+            }
+        }
+        next
     }
 }

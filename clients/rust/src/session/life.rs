@@ -3,6 +3,7 @@
 //! The server counts a TTL from when it handles a renewal, the client from when it *sent* the last
 //! one that was acknowledged, which is earlier, less a margin. So what is alive here is alive there.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(crate) struct Life {
     pub(crate) keeps: Keeps,
     pub(crate) ttl: Duration,
     times: Mutex<Times>,
+    /// What `times` says of its end, in nanoseconds, for those who only want to know that it lives: 0
+    /// once it has ended, and never later than there.
+    lives_until: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,11 @@ pub(crate) enum Due {
     End,
 }
 
+/// A moment of the client's clock as a number; one in 584 years counts as that.
+fn nanos(moment: Duration) -> u64 {
+    u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// By how much a life is reckoned shorter than the server's.
 pub(crate) fn margin(ttl: Duration) -> Duration {
     (ttl / 10).clamp(MARGIN_MIN, MARGIN_MAX).min(ttl / 2)
@@ -71,15 +80,17 @@ impl Life {
     /// One whose last acknowledged renewal was sent at `sent`, when it had `left` to live.
     pub(crate) fn new(keeps: Keeps, ttl: Duration, sent: Duration, left: Duration) -> Life {
         let renew_at = sent + keeps.renewal_after(left.min(ttl));
+        let good_until = (sent + left).saturating_sub(margin(ttl));
         Life {
             keeps,
             ttl,
             times: Mutex::new(Times {
-                good_until: (sent + left).saturating_sub(margin(ttl)),
+                good_until,
                 ended: false,
                 renew_at,
                 asked_at: None,
             }),
+            lives_until: AtomicU64::new(nanos(good_until)),
         }
     }
 
@@ -89,14 +100,27 @@ impl Life {
 
     /// Whether it has ended by now; once it has, it stays so.
     pub(crate) fn is_over(&self, now: Duration) -> bool {
+        if nanos(now) < self.lives_until.load(Ordering::Acquire) {
+            return false;
+        }
         let mut times = self.times();
-        times.ended |= now >= times.good_until;
+        self.look(&mut times, now);
         times.ended
     }
 
     /// Ends it.
     pub(crate) fn end(&self) {
-        self.times().ended = true;
+        let mut times = self.times();
+        times.ended = true;
+        self.lives_until.store(0, Ordering::Release);
+    }
+
+    /// Notes whether it has ended by now.
+    fn look(&self, times: &mut Times, now: Duration) {
+        if now >= times.good_until {
+            times.ended = true;
+            self.lives_until.store(0, Ordering::Release);
+        }
     }
 
     /// How long it has left by now.
@@ -118,12 +142,14 @@ impl Life {
     pub(crate) fn renewed(&self, now: Duration, sent: Duration, left: Duration) -> bool {
         let mut times = self.times();
         times.asked_at = None;
-        times.ended |= now >= times.good_until;
+        self.look(&mut times, now);
         if times.ended {
             return false;
         }
         let until = (sent + left).saturating_sub(margin(self.ttl));
         times.good_until = times.good_until.max(until);
+        self.lives_until
+            .store(nanos(times.good_until), Ordering::Release);
         times.renew_at = sent + self.keeps.renewal_after(self.ttl);
         true
     }

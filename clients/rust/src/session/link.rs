@@ -223,7 +223,9 @@ impl Shared {
             *closing = true;
             let close = Pending::Ask {
                 call: Arc::new(Call::Close(CloseSession {})),
-                answer: oneshot::channel().0,
+                copies: 0,
+                until: None,
+                answer: None,
             };
             state.put(close, self.now())?;
         }
@@ -312,7 +314,11 @@ impl Pending {
     fn fail(self, error: &Error) {
         match self {
             Pending::Acquire(acquire) => drop(acquire.answer.send(Err(error.clone()))),
-            Pending::Ask { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Pending::Ask { answer, .. } => {
+                if let Some(caller) = answer {
+                    let _ = caller.send(Err(error.clone()));
+                }
+            }
             Pending::Renew { .. } | Pending::Check(_) => {}
         }
     }

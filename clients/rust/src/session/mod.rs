@@ -59,6 +59,8 @@ struct State {
     /// The calls without an answer, by their numbers.
     calls: HashMap<u64, Pending, RandomState>,
     last_call: u64,
+    /// The ids of requests with which nothing will be asked again, to be told to the server.
+    answered: Vec<String>,
     /// The grants, by their fencing tokens.
     holds: HashMap<u64, Arc<Hold>, RandomState>,
     /// What has to be renewed.
@@ -97,7 +99,12 @@ enum Pending {
     /// Any other call of a caller; it may be made again over any session.
     Ask {
         call: Arc<Call>,
-        answer: oneshot::Sender<Result<Box<Told>>>,
+        /// How often it was sent.
+        copies: u32,
+        /// When its caller is told that there was no answer in time; `None`: never.
+        until: Option<Duration>,
+        /// `None`: nobody waits, but it is carried through.
+        answer: Option<oneshot::Sender<Result<Box<Told>>>>,
     },
     /// A renewal; it is not made again by itself.
     Renew {
@@ -115,6 +122,8 @@ struct PendingAcquire {
     asked: Duration,
     /// When it was sent, last.
     sent: Duration,
+    /// How often it was sent under its request id.
+    copies: u32,
     /// Whether the grant was asked for once more, to learn how long it lives.
     sent_again: bool,
     /// When to wait no longer; `None`: never.
@@ -136,6 +145,7 @@ impl PendingAcquire {
     /// From now on it asks for another grant than before.
     fn new_request_id(&mut self, now: Duration) {
         self.asked = now;
+        self.copies = 0;
         Arc::make_mut(&mut self.request).request_id = crate::convert::request_id();
     }
 }
@@ -231,9 +241,50 @@ impl Shared {
     }
 }
 
+impl Pending {
+    /// The message to send now.
+    fn call(&self, now: Duration) -> Call {
+        match self {
+            Pending::Acquire(acquire) => {
+                let mut request = AcquireLockRequest::clone(&acquire.request);
+                if let Some(until) = acquire.wait_until {
+                    let left = until.saturating_sub(now);
+                    request.wait = Some(crate::convert::span(left));
+                }
+                Call::AcquireLock(request)
+            }
+            Pending::Ask { call, .. } => Call::clone(call),
+            Pending::Renew { life, .. } => ask::renewal(&life.keeps),
+            Pending::Check(hold) => ask::check(hold),
+        }
+    }
+
+    /// Notes that it is being sent.
+    fn is_sent(&mut self, now: Duration) {
+        match self {
+            Pending::Acquire(acquire) => {
+                acquire.sent = now;
+                acquire.copies += 1;
+            }
+            Pending::Ask { copies, .. } => *copies += 1,
+            Pending::Renew { life, sent } => {
+                *sent = now;
+                life.asked(now);
+            }
+            Pending::Check(_) => {}
+        }
+    }
+}
+
 impl State {
     /// Takes in a call and sends it where there is a stream. Its number.
     fn put(&mut self, pending: Pending, now: Duration) -> Result<u64> {
+        let call = pending.call(now);
+        self.put_as(pending, call, now)
+    }
+
+    /// As [`State::put`], with the message made before: that needs no lock.
+    fn put_as(&mut self, mut pending: Pending, call: Call, now: Duration) -> Result<u64> {
         let may_be_last = matches!(pending, Pending::Ask { .. }) && self.end == End::Closing;
         if self.end != End::No && !may_be_last {
             return Err(Error::closed());
@@ -245,8 +296,11 @@ impl State {
         }
         self.last_call += 1;
         let number = self.last_call;
+        if let Some(link) = &self.link {
+            pending.is_sent(now);
+            link.send(number, call);
+        }
         self.calls.insert(number, pending);
-        self.send(number, now);
         Ok(number)
     }
 
@@ -256,24 +310,8 @@ impl State {
         let Some(pending) = self.calls.get_mut(&number) else {
             return;
         };
-        let call = match pending {
-            Pending::Acquire(acquire) => {
-                acquire.sent = now;
-                let mut request = AcquireLockRequest::clone(&acquire.request);
-                if let Some(until) = acquire.wait_until {
-                    let left = until.saturating_sub(now);
-                    request.wait = Some(crate::convert::span(left));
-                }
-                Call::AcquireLock(request)
-            }
-            Pending::Ask { call, .. } => Call::clone(call),
-            Pending::Renew { life, sent } => {
-                *sent = now;
-                life.asked(now);
-                ask::renewal(&life.keeps)
-            }
-            Pending::Check(hold) => ask::check(hold),
-        };
+        let call = pending.call(now);
+        pending.is_sent(now);
         let cancelled = matches!(pending, Pending::Acquire(acquire) if acquire.cancelled);
         link.send(number, call);
         if cancelled {

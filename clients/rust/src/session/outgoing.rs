@@ -1,8 +1,8 @@
 //! What goes over a stream: whatever waits to be sent in one message, where the server takes that.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use prost::Message as _;
@@ -17,7 +17,22 @@ use crate::proto::{AttachBatch, AttachRequest};
 #[derive(Debug)]
 pub(super) struct Link {
     calls: mpsc::UnboundedSender<AttachRequest>,
-    batches: Arc<AtomicBool>,
+    beside: Arc<Beside>,
+}
+
+/// What goes with the calls.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Whether the server takes several messages in one.
+    batches: AtomicBool,
+    /// Request ids that the server may forget, told with the next calls.
+    answered: Mutex<Vec<String>>,
+}
+
+impl Beside {
+    fn answered(&self) -> MutexGuard<'_, Vec<String>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Link {
@@ -30,7 +45,15 @@ impl Link {
 
     /// The server takes several messages in one.
     pub(super) fn allow_batches(&self) {
-        self.batches.store(true, Ordering::Relaxed);
+        self.beside.batches.store(true, Ordering::Relaxed);
+    }
+
+    /// The requests with these ids have been answered, and will not be made again. As many as go
+    /// with the next calls are told; without a word the server forgets them in its own time.
+    pub(super) fn answered(&self, ids: impl IntoIterator<Item = String>) {
+        let mut answered = self.beside.answered();
+        let room = BATCH_MAX.saturating_sub(answered.len());
+        answered.extend(ids.into_iter().take(room));
     }
 }
 
@@ -38,18 +61,18 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     calls: mpsc::UnboundedReceiver<AttachRequest>,
-    batches: Arc<AtomicBool>,
+    beside: Arc<Beside>,
 }
 
 /// A link and what goes over it.
 pub(super) fn link() -> (Link, Outgoing) {
     let (sender, calls) = mpsc::unbounded_channel();
-    let batches = Arc::new(AtomicBool::new(false));
+    let beside = Arc::<Beside>::default();
     let link = Link {
         calls: sender,
-        batches: Arc::clone(&batches),
+        beside: Arc::clone(&beside),
     };
-    (link, Outgoing { calls, batches })
+    (link, Outgoing { calls, beside })
 }
 
 impl Stream for Outgoing {
@@ -57,7 +80,7 @@ impl Stream for Outgoing {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AttachRequest>> {
         let this = self.get_mut();
-        if !this.batches.load(Ordering::Relaxed) {
+        if !this.beside.batches.load(Ordering::Relaxed) {
             return this.calls.poll_recv(cx);
         }
         let Some(first) = ready!(this.calls.poll_recv(cx)) else {
@@ -72,13 +95,18 @@ impl Stream for Outgoing {
             bytes += request.encoded_len();
             requests.push(request);
         }
-        Poll::Ready(match requests.len() {
-            1 => requests.pop(),
-            _ => Some(AttachRequest {
-                call_id: 0,
-                call: Some(Call::Batch(AttachBatch { requests })),
-            }),
-        })
+        let answered_request_ids = std::mem::take(&mut *this.beside.answered());
+        if requests.len() == 1 && answered_request_ids.is_empty() {
+            return Poll::Ready(requests.pop());
+        }
+        let batch = AttachBatch {
+            requests,
+            answered_request_ids,
+        };
+        Poll::Ready(Some(AttachRequest {
+            call_id: 0,
+            call: Some(Call::Batch(batch)),
+        }))
     }
 }
 
@@ -151,5 +179,29 @@ mod tests {
         }
         drop(sender);
         assert_eq!(numbers(outgoing).await, [vec![0, 1], vec![2, 3], vec![4]]);
+    }
+
+    #[tokio::test]
+    async fn answered_requests_go_with_the_next_calls() {
+        let (sender, mut outgoing) = link();
+        sender.allow_batches();
+        sender.answered(["a".to_owned(), "b".to_owned()]);
+        sender.send(7, Call::Cancel(CancelCall::default()));
+        let Some(Call::Batch(batch)) = outgoing.next().await.and_then(|message| message.call)
+        else {
+            panic!("no batch");
+        };
+        assert_eq!(batch.requests.len(), 1);
+        assert_eq!(batch.answered_request_ids, ["a", "b"]);
+        sender.send(8, Call::Cancel(CancelCall::default()));
+        let next = outgoing.next().await.unwrap();
+        assert_eq!(next.call_id, 8, "told once");
+        sender.answered((0..2 * BATCH_MAX).map(|number| number.to_string()));
+        sender.send(9, Call::Cancel(CancelCall::default()));
+        let Some(Call::Batch(batch)) = outgoing.next().await.and_then(|message| message.call)
+        else {
+            panic!("no batch");
+        };
+        assert_eq!(batch.answered_request_ids.len(), BATCH_MAX);
     }
 }

@@ -1,4 +1,6 @@
-//! The task that renews what has to be renewed and says what has ended, by the client's clock.
+//! The task that renews what has to be renewed and says what has ended, and who has waited for too long,
+//! by the client's clock. Callers have no timers of their own: that would cost each call as much as all
+//! the rest of waiting for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,8 @@ impl Shared {
         if state.end == End::Closed {
             return Next::Never;
         }
-        if state.lives.is_empty() {
+        let next_wait = state.end_waits(now);
+        if state.lives.is_empty() && next_wait.is_none() {
             return Next::OnNews;
         }
         let mut over = Vec::new();
@@ -47,6 +50,9 @@ impl Shared {
         let mut unanswered = false;
         // A timer does not count the time in which the machine is suspended: so look often.
         let mut pause = LOOK_MAX;
+        if let Some(next) = next_wait {
+            pause = pause.min(next.saturating_sub(now));
+        }
         for life in &state.lives {
             pause = pause.min(margin(life.ttl) / 2);
             match life.due(now) {

@@ -66,6 +66,10 @@ class _Pending:
     asked: float = 0.0
     """When it was asked for first, by the clock."""
     last_error: errors.HoldfastError | None = None
+    request_id: str = ""
+    """What the server remembers it by."""
+    copies: int = 0
+    """How often it was sent."""
 
 
 @dataclass
@@ -102,6 +106,8 @@ class Session:
         self._numbers = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._outbox: deque[AttachRequest] = deque()
+        self._answered: list[str] = []
+        """Request ids with which nothing will be asked again, told with the next calls."""
         self._wanted = asyncio.Event()
         self._opened = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
@@ -267,6 +273,8 @@ class Session:
     def _send_pending(self, pending: _Pending) -> None:
         request = pending.make()
         request.call_id = pending.call_id
+        pending.request_id = request.acquire_lock.request_id or request.release_lock.request_id
+        pending.copies += 1
         self._send(request)
         if pending.abandoned and pending.is_acquire:
             self._send_cancel(pending)
@@ -517,9 +525,11 @@ class Session:
     def _next_message(self, stream: _Stream) -> AttachRequest:
         """Take the next message from the outbox, or as many as go in one."""
         first = self._outbox.popleft()
-        if not stream.takes_batches or not self._outbox:
+        if not stream.takes_batches or not (self._outbox or self._answered):
             return first
         message, length = AttachRequest(), first.ByteSize()
+        message.batch.answered_request_ids.extend(self._answered)
+        self._answered.clear()
         requests = message.batch.requests
         requests.append(first)
         while self._outbox and len(requests) < BATCH_MAX and length < BATCH_BYTES_MAX:
@@ -594,10 +604,17 @@ class Session:
         del self._pending[told.call_id]
         if kind == "error":
             self._refused(pending, errors.of_call_error(told.error))
-        elif kind == "acquired":
+            return
+        self._settled(pending)
+        if kind == "acquired":
             self._acquired(pending, told.acquired)
         elif kind is not None and not pending.answer.done():
             pending.answer.set_result(getattr(told, kind))
+
+    def _settled(self, pending: _Pending) -> None:
+        """Note that the server may forget a request: where no copy can be on its way still."""
+        if pending.request_id and pending.copies == 1 and len(self._answered) < BATCH_MAX:
+            self._answered.append(pending.request_id)
 
     def _renewed(self, sent: float, told: AttachResponse) -> None:
         if self.lease is None:

@@ -28,7 +28,7 @@ from holdfast.v1 import lease_service_pb2 as holdfast_dot_v1_dot_lease__service_
 from holdfast.v1 import lock_service_pb2 as holdfast_dot_v1_dot_lock__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!holdfast/v1/session_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1choldfast/v1/call_error.proto\x1a\x1fholdfast/v1/lease_service.proto\x1a\x1eholdfast/v1/lock_service.proto\"\xe9\x03\n\rAttachRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12(\n\x04open\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.OpenSessionH\x00\x12\x37\n\x0c\x61\x63quire_lock\x18\x03 \x01(\x0b\x32\x1f.holdfast.v1.AcquireLockRequestH\x00\x12\x37\n\x0crelease_lock\x18\x04 \x01(\x0b\x32\x1f.holdfast.v1.ReleaseLockRequestH\x00\x12\x33\n\nrenew_lock\x18\x05 \x01(\x0b\x32\x1d.holdfast.v1.RenewLockRequestH\x00\x12\x35\n\x0b\x63heck_grant\x18\x06 \x01(\x0b\x32\x1e.holdfast.v1.CheckGrantRequestH\x00\x12\x35\n\x0brenew_lease\x18\x07 \x01(\x0b\x32\x1e.holdfast.v1.RenewLeaseRequestH\x00\x12)\n\x06\x63\x61ncel\x18\x08 \x01(\x0b\x32\x17.holdfast.v1.CancelCallH\x00\x12*\n\x05\x63lose\x18\t \x01(\x0b\x32\x19.holdfast.v1.CloseSessionH\x00\x12)\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x18.holdfast.v1.AttachBatchH\x00\x42\x06\n\x04\x63\x61ll\";\n\x0b\x41ttachBatch\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.holdfast.v1.AttachRequest\"\xda\x01\n\x0bOpenSession\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.holdfast.v1.OpenSession.MetadataEntry\x12\x17\n\x0f\x61\x63\x63\x65pts_batches\x18\x05 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\nCancelCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\"\x0e\n\x0c\x43loseSession\"\xc6\x04\n\x0e\x41ttachResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12,\n\x06opened\x18\x02 \x01(\x0b\x32\x1a.holdfast.v1.SessionOpenedH\x00\x12\x34\n\x08\x61\x63quired\x18\x03 \x01(\x0b\x32 .holdfast.v1.AcquireLockResponseH\x00\x12\x34\n\x08released\x18\x04 \x01(\x0b\x32 .holdfast.v1.ReleaseLockResponseH\x00\x12\x31\n\x07renewed\x18\x05 \x01(\x0b\x32\x1e.holdfast.v1.RenewLockResponseH\x00\x12\x32\n\x07\x63hecked\x18\x06 \x01(\x0b\x32\x1f.holdfast.v1.CheckGrantResponseH\x00\x12\x38\n\rlease_renewed\x18\x07 \x01(\x0b\x32\x1f.holdfast.v1.RenewLeaseResponseH\x00\x12,\n\x06queued\x18\x08 \x01(\x0b\x32\x1a.holdfast.v1.QueuePositionH\x00\x12\'\n\x05\x65rror\x18\t \x01(\x0b\x32\x16.holdfast.v1.CallErrorH\x00\x12,\n\ngrant_lost\x18\n \x01(\x0b\x32\x16.holdfast.v1.GrantLostH\x00\x12,\n\x06\x63losed\x18\x0b \x01(\x0b\x32\x1a.holdfast.v1.SessionClosedH\x00\x12+\n\x05\x62\x61tch\x18\x0c \x01(\x0b\x32\x1a.holdfast.v1.AttachAnswersH\x00\x42\x08\n\x06result\"=\n\rAttachAnswers\x12,\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.AttachResponse\"\\\n\rSessionOpened\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Lease\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\x17\n\x0f\x61\x63\x63\x65pts_batches\x18\x03 \x01(\x08\"W\n\tGrantLost\x12\x0c\n\x04lock\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12%\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x16.holdfast.v1.LossCause\"\'\n\rSessionClosed\x12\x16\n\x0ereleased_count\x18\x01 \x01(\r*\xa0\x01\n\tLossCause\x12\x1a\n\x16LOSS_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOSS_CAUSE_EXPIRED\x10\x01\x12\x16\n\x12LOSS_CAUSE_REVOKED\x10\x02\x12\x15\n\x11LOSS_CAUSE_FORCED\x10\x03\x12\x17\n\x13LOSS_CAUSE_RELEASED\x10\x04\x12\x17\n\x13LOSS_CAUSE_CALLBACK\x10\x05\x32W\n\x0eSessionService\x12\x45\n\x06\x41ttach\x12\x1a.holdfast.v1.AttachRequest\x1a\x1b.holdfast.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!holdfast/v1/session_service.proto\x12\x0bholdfast.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1choldfast/v1/call_error.proto\x1a\x1fholdfast/v1/lease_service.proto\x1a\x1eholdfast/v1/lock_service.proto\"\xe9\x03\n\rAttachRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12(\n\x04open\x18\x02 \x01(\x0b\x32\x18.holdfast.v1.OpenSessionH\x00\x12\x37\n\x0c\x61\x63quire_lock\x18\x03 \x01(\x0b\x32\x1f.holdfast.v1.AcquireLockRequestH\x00\x12\x37\n\x0crelease_lock\x18\x04 \x01(\x0b\x32\x1f.holdfast.v1.ReleaseLockRequestH\x00\x12\x33\n\nrenew_lock\x18\x05 \x01(\x0b\x32\x1d.holdfast.v1.RenewLockRequestH\x00\x12\x35\n\x0b\x63heck_grant\x18\x06 \x01(\x0b\x32\x1e.holdfast.v1.CheckGrantRequestH\x00\x12\x35\n\x0brenew_lease\x18\x07 \x01(\x0b\x32\x1e.holdfast.v1.RenewLeaseRequestH\x00\x12)\n\x06\x63\x61ncel\x18\x08 \x01(\x0b\x32\x17.holdfast.v1.CancelCallH\x00\x12*\n\x05\x63lose\x18\t \x01(\x0b\x32\x19.holdfast.v1.CloseSessionH\x00\x12)\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x18.holdfast.v1.AttachBatchH\x00\x42\x06\n\x04\x63\x61ll\"Y\n\x0b\x41ttachBatch\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.holdfast.v1.AttachRequest\x12\x1c\n\x14\x61nswered_request_ids\x18\x02 \x03(\t\"\xda\x01\n\x0bOpenSession\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.holdfast.v1.OpenSession.MetadataEntry\x12\x17\n\x0f\x61\x63\x63\x65pts_batches\x18\x05 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\nCancelCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\"\x0e\n\x0c\x43loseSession\"\xc6\x04\n\x0e\x41ttachResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12,\n\x06opened\x18\x02 \x01(\x0b\x32\x1a.holdfast.v1.SessionOpenedH\x00\x12\x34\n\x08\x61\x63quired\x18\x03 \x01(\x0b\x32 .holdfast.v1.AcquireLockResponseH\x00\x12\x34\n\x08released\x18\x04 \x01(\x0b\x32 .holdfast.v1.ReleaseLockResponseH\x00\x12\x31\n\x07renewed\x18\x05 \x01(\x0b\x32\x1e.holdfast.v1.RenewLockResponseH\x00\x12\x32\n\x07\x63hecked\x18\x06 \x01(\x0b\x32\x1f.holdfast.v1.CheckGrantResponseH\x00\x12\x38\n\rlease_renewed\x18\x07 \x01(\x0b\x32\x1f.holdfast.v1.RenewLeaseResponseH\x00\x12,\n\x06queued\x18\x08 \x01(\x0b\x32\x1a.holdfast.v1.QueuePositionH\x00\x12\'\n\x05\x65rror\x18\t \x01(\x0b\x32\x16.holdfast.v1.CallErrorH\x00\x12,\n\ngrant_lost\x18\n \x01(\x0b\x32\x16.holdfast.v1.GrantLostH\x00\x12,\n\x06\x63losed\x18\x0b \x01(\x0b\x32\x1a.holdfast.v1.SessionClosedH\x00\x12+\n\x05\x62\x61tch\x18\x0c \x01(\x0b\x32\x1a.holdfast.v1.AttachAnswersH\x00\x42\x08\n\x06result\"=\n\rAttachAnswers\x12,\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.AttachResponse\"\\\n\rSessionOpened\x12!\n\x05lease\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Lease\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\x12\x17\n\x0f\x61\x63\x63\x65pts_batches\x18\x03 \x01(\x08\"W\n\tGrantLost\x12\x0c\n\x04lock\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x04\x12%\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32\x16.holdfast.v1.LossCause\"\'\n\rSessionClosed\x12\x16\n\x0ereleased_count\x18\x01 \x01(\r*\xa0\x01\n\tLossCause\x12\x1a\n\x16LOSS_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOSS_CAUSE_EXPIRED\x10\x01\x12\x16\n\x12LOSS_CAUSE_REVOKED\x10\x02\x12\x15\n\x11LOSS_CAUSE_FORCED\x10\x03\x12\x17\n\x13LOSS_CAUSE_RELEASED\x10\x04\x12\x17\n\x13LOSS_CAUSE_CALLBACK\x10\x05\x32W\n\x0eSessionService\x12\x45\n\x06\x41ttach\x12\x1a.holdfast.v1.AttachRequest\x1a\x1b.holdfast.v1.AttachResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +37,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENSESSION_METADATAENTRY']._loaded_options = None
   _globals['_OPENSESSION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_LOSSCAUSE']._serialized_start=1871
-  _globals['_LOSSCAUSE']._serialized_end=2031
+  _globals['_LOSSCAUSE']._serialized_start=1901
+  _globals['_LOSSCAUSE']._serialized_end=2061
   _globals['_ATTACHREQUEST']._serialized_start=178
   _globals['_ATTACHREQUEST']._serialized_end=667
   _globals['_ATTACHBATCH']._serialized_start=669
-  _globals['_ATTACHBATCH']._serialized_end=728
-  _globals['_OPENSESSION']._serialized_start=731
-  _globals['_OPENSESSION']._serialized_end=949
-  _globals['_OPENSESSION_METADATAENTRY']._serialized_start=902
-  _globals['_OPENSESSION_METADATAENTRY']._serialized_end=949
-  _globals['_CANCELCALL']._serialized_start=951
-  _globals['_CANCELCALL']._serialized_end=980
-  _globals['_CLOSESESSION']._serialized_start=982
-  _globals['_CLOSESESSION']._serialized_end=996
-  _globals['_ATTACHRESPONSE']._serialized_start=999
-  _globals['_ATTACHRESPONSE']._serialized_end=1581
-  _globals['_ATTACHANSWERS']._serialized_start=1583
-  _globals['_ATTACHANSWERS']._serialized_end=1644
-  _globals['_SESSIONOPENED']._serialized_start=1646
-  _globals['_SESSIONOPENED']._serialized_end=1738
-  _globals['_GRANTLOST']._serialized_start=1740
-  _globals['_GRANTLOST']._serialized_end=1827
-  _globals['_SESSIONCLOSED']._serialized_start=1829
-  _globals['_SESSIONCLOSED']._serialized_end=1868
-  _globals['_SESSIONSERVICE']._serialized_start=2033
-  _globals['_SESSIONSERVICE']._serialized_end=2120
+  _globals['_ATTACHBATCH']._serialized_end=758
+  _globals['_OPENSESSION']._serialized_start=761
+  _globals['_OPENSESSION']._serialized_end=979
+  _globals['_OPENSESSION_METADATAENTRY']._serialized_start=932
+  _globals['_OPENSESSION_METADATAENTRY']._serialized_end=979
+  _globals['_CANCELCALL']._serialized_start=981
+  _globals['_CANCELCALL']._serialized_end=1010
+  _globals['_CLOSESESSION']._serialized_start=1012
+  _globals['_CLOSESESSION']._serialized_end=1026
+  _globals['_ATTACHRESPONSE']._serialized_start=1029
+  _globals['_ATTACHRESPONSE']._serialized_end=1611
+  _globals['_ATTACHANSWERS']._serialized_start=1613
+  _globals['_ATTACHANSWERS']._serialized_end=1674
+  _globals['_SESSIONOPENED']._serialized_start=1676
+  _globals['_SESSIONOPENED']._serialized_end=1768
+  _globals['_GRANTLOST']._serialized_start=1770
+  _globals['_GRANTLOST']._serialized_end=1857
+  _globals['_SESSIONCLOSED']._serialized_start=1859
+  _globals['_SESSIONCLOSED']._serialized_end=1898
+  _globals['_SESSIONSERVICE']._serialized_start=2063
+  _globals['_SESSIONSERVICE']._serialized_end=2150
 # @@protoc_insertion_point(module_scope)

@@ -53,10 +53,12 @@ class AttachRequest(_message.Message):
     def __init__(self, call_id: _Optional[int] = ..., open: _Optional[_Union[OpenSession, _Mapping]] = ..., acquire_lock: _Optional[_Union[_lock_service_pb2.AcquireLockRequest, _Mapping]] = ..., release_lock: _Optional[_Union[_lock_service_pb2.ReleaseLockRequest, _Mapping]] = ..., renew_lock: _Optional[_Union[_lock_service_pb2.RenewLockRequest, _Mapping]] = ..., check_grant: _Optional[_Union[_lock_service_pb2.CheckGrantRequest, _Mapping]] = ..., renew_lease: _Optional[_Union[_lease_service_pb2.RenewLeaseRequest, _Mapping]] = ..., cancel: _Optional[_Union[CancelCall, _Mapping]] = ..., close: _Optional[_Union[CloseSession, _Mapping]] = ..., batch: _Optional[_Union[AttachBatch, _Mapping]] = ...) -> None: ...
 
 class AttachBatch(_message.Message):
-    __slots__ = ("requests",)
+    __slots__ = ("requests", "answered_request_ids")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[AttachRequest]
-    def __init__(self, requests: _Optional[_Iterable[_Union[AttachRequest, _Mapping]]] = ...) -> None: ...
+    answered_request_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, requests: _Optional[_Iterable[_Union[AttachRequest, _Mapping]]] = ..., answered_request_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
     __slots__ = ("ttl", "lease_id", "owner", "metadata", "accepts_batches")
