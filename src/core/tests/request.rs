@@ -14,14 +14,18 @@ fn a_retried_acquire_gets_the_same_grant() {
     assert!(rules.changes.is_empty());
 }
 
-#[test]
-fn what_a_session_has_the_answer_of_is_forgotten_at_once() {
-    let mut rules = Rules::new();
-    let session = rules.session(SessionLease::New {
+fn a_session(rules: &mut Rules) -> CallId {
+    rules.session(SessionLease::New {
         id: LeaseId(7),
         ttl: TTL,
         about: None,
-    });
+    })
+}
+
+#[test]
+fn what_a_session_has_the_answer_of_is_forgotten_at_once() {
+    let mut rules = Rules::new();
+    let session = a_session(&mut rules);
     let held = rules.take(with_id(acquire("a"), "r"));
     let waits = rules.stand(with_id(acquire("a"), "w"));
     rules.take(with_id(acquire("b"), "s"));
@@ -46,11 +50,7 @@ fn what_a_session_has_the_answer_of_is_forgotten_at_once() {
 #[test]
 fn what_was_forgotten_early_takes_no_memory() {
     let mut rules = Rules::new();
-    let session = rules.session(SessionLease::New {
-        id: LeaseId(7),
-        ttl: TTL,
-        about: None,
-    });
+    let session = a_session(&mut rules);
     rules.take(with_id(acquire("kept"), "kept"));
     for number in 0..4 * REQUEST_ORDER_SLACK {
         let id = format!("r{number}");
