@@ -215,7 +215,7 @@ impl Builder {
         Ok(Client::new(config, channel))
     }
 
-    fn config(self) -> Result<Config> {
+    pub(crate) fn config(self) -> Result<Config> {
         let authorization = self
             .token
             .map(|token| format!("Bearer {token}").parse::<MetadataValue<Ascii>>())

@@ -132,6 +132,12 @@ impl Shared {
         let Some(grant) = grant else {
             return Some(Answer::Grant(acquire.answer, Err(Error::misfit())));
         };
+        let session = state.session.as_ref();
+        if acquire.is_of_session() && session.is_none_or(|session| session.id != grant.lease_id) {
+            // The session was given up while this was on its way: it is asked again over the next.
+            state.calls.insert(number, Pending::Acquire(acquire));
+            return None;
+        }
         if let Some(again) = state.ask_again(&acquire, &grant, now) {
             if again == Again::Afresh {
                 if acquire.cancelled {
@@ -277,8 +283,58 @@ impl State {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_grant_of_a_session_that_was_given_up_is_nobodys() {
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let config = crate::Client::builder("http://127.0.0.1:1")
+            .config()
+            .unwrap();
+        let shared = Arc::new(Shared::new(
+            config,
+            channel,
+            tokio::runtime::Handle::current(),
+        ));
+        let (sender, mut answer) = oneshot::channel();
+        let number = shared
+            .state()
+            .put(
+                Pending::Acquire(PendingAcquire {
+                    request: Arc::default(),
+                    asked: Duration::ZERO,
+                    sent: Duration::ZERO,
+                    copies: 0,
+                    sent_again: false,
+                    wait_until: None,
+                    lease: None,
+                    answer: sender,
+                    position: None,
+                    cancelled: false,
+                }),
+                Duration::ZERO,
+            )
+            .unwrap();
+        let granted = crate::proto::AcquireLockResponse {
+            grant: Some(Grant {
+                lease_id: "the session's".to_owned(),
+                expires_in: Some(convert::span(Duration::from_secs(60))),
+                ..Grant::default()
+            }),
+            ..Default::default()
+        };
+        let told = AttachResponse {
+            call_id: number,
+            result: Some(Told::Acquired(granted)),
+        };
+        shared.told(told);
+        assert!(answer.try_recv().is_err());
+        let state = shared.state();
+        assert!(state.calls.contains_key(&number), "it is asked again");
+        assert!(state.holds.is_empty());
+    }
 
     #[test]
     fn only_what_was_sent_once_may_be_forgotten() {
